@@ -1,0 +1,1 @@
+"""Training: recipes in, run folders with small generators out. Needs the extra `train`."""
