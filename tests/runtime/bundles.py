@@ -1,0 +1,171 @@
+"""Small bundles for tests, made from arithmetic: a real ONNX graph with the exact contract, sealed for real.
+
+The network is one 3x3 convolution with known weights, so that a test can say what a pixel has to become.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from allaprima.archive import seal
+from allaprima.manifest import (
+    Control,
+    Geometry,
+    Golden,
+    Licence,
+    Lineage,
+    Manifest,
+    Parity,
+    TensorSpec,
+    Tolerance,
+    Variant,
+)
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image as Pictures
+
+OPSET, IR = 18, 10
+EXACT = Tolerance(psnr_db=48, ssim=0.99, max_difference=1)
+NEAR = Tolerance(psnr_db=30, ssim=0.9)
+
+
+def ramp(height: int, width: int) -> np.ndarray:
+    """(height, width, 3) uint8: a picture in which every place and every channel differs."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    return np.stack([rows * 7 + columns, columns * 5 + 40, rows * 3 + columns * 2 + 90], axis=-1).astype(
+        np.uint8
+    )
+
+
+def painted(image: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    """The numpy twin of `frame_model`: blur by the 3x3 mean, swap red and blue, invert; mixed by strength."""
+    padded = np.pad(image.astype(np.float32), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    height, width = image.shape[:2]
+    places = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    styled = 255 - np.mean(places, axis=0)[..., ::-1]
+    mixed = image + strength * (styled - image)
+    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+
+
+def frame_model(
+    *,
+    precision: str = "fp32",
+    size: tuple[Any, Any] = ("height", "width"),
+    poison: float = 0.0,
+    metadata: dict[str, str] | None = None,
+) -> bytes:
+    """The ONNX file. Numbers as `size` (height, width) make it fixed; `poison` NaN makes every answer NaN."""
+    kind = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.FLOAT
+    number = np.float16 if precision == "fp16" else np.float32
+    mean_of_swapped = np.zeros((3, 3, 3, 3), number)
+    for channel in range(3):
+        mean_of_swapped[channel, 2 - channel] = -1 / 9
+    weights = {
+        "kernel": mean_of_swapped,
+        "bias": np.full(3, 255 + poison, number),
+        "half": np.array(0.5, number),
+        "low": np.array(0, number),
+        "high": np.array(255, number),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=kind),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Pad", ["planes", "pads"], ["padded"], mode="edge"),
+        helper.make_node("Conv", ["padded", "kernel", "bias"], ["whole"]),
+        helper.make_node("Sub", ["whole", "planes"], ["change"]),
+        helper.make_node("Cast", ["strength"], ["amount"], to=kind),
+        helper.make_node("Mul", ["change", "amount"], ["part"]),
+        helper.make_node("Add", ["planes", "part"], ["mixed"]),
+        helper.make_node("Add", ["mixed", "half"], ["rounded"]),
+        helper.make_node("Clip", ["rounded", "low", "high"], ["clipped"]),
+        helper.make_node("Transpose", ["clipped"], ["pixels"], perm=[0, 2, 3, 1]),
+        helper.make_node("Cast", ["pixels"], ["styled"], to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "frame",
+        [
+            helper.make_tensor_value_info("image", TensorProto.UINT8, [1, *size, 3]),
+            helper.make_tensor_value_info("strength", TensorProto.FLOAT, [1]),
+        ],
+        [helper.make_tensor_value_info("styled", TensorProto.UINT8, [1, *size, 3])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    helper.set_model_props(model, metadata or {})
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def manifest(**changes: Any) -> Manifest:
+    """A complete manifest of a bundle with the variant fp32, unsealed."""
+    made = Manifest(
+        name="negative",
+        title="Negative",
+        version="1",
+        created="2026-11-20T00:00:00Z",
+        tool={"allaprima": "0.1.0"},
+        inputs=(TensorSpec(name="image", shape=(1, "height", "width", 3)),),
+        outputs=(TensorSpec(name="styled", shape=(1, "height", "width", 3)),),
+        geometry=Geometry(margin=1, stride=1),
+        controls=(Control(name="strength", default=1.0, help="0 gives the picture back, 1 the full style"),),
+        variants=(variant("fp32"),),
+        golden=Golden(
+            image="golden/image.png",
+            styled="golden/styled.png",
+            controls={"strength": 1.0},
+            tolerances={"fp32": EXACT, "bf16": NEAR, "fp16": NEAR},
+        ),
+        lineage=Lineage(
+            method="none",
+            recipe="recipe.toml",
+            network="one convolution",
+            parameters=84,
+            gmac_720p=0.07,
+            style=(),
+            content="none",
+            features="none",
+            steps=1,
+            trained="2026-11-20",
+        ),
+        licence=Licence(bundle="CC0-1.0", weights="CC0-1.0", style="none", content="none"),
+    )
+    return replace(made, **changes)
+
+
+def variant(name: str, *, fixed: tuple[int, int] | None = None) -> Variant:
+    precision = name.split("-")[0]
+    return Variant(
+        name=name,
+        file="model.onnx" if name == "fp32" else f"model_{name}.onnx",
+        precision=precision,  # type: ignore[arg-type]
+        opset=OPSET,
+        ir_version=IR,
+        parity=Parity(psnr_db=60, ssim=0.999, max_difference=1, frames=4, against="numpy", tolerance=EXACT),
+        fixed=fixed,
+    )
+
+
+def make_bundle(folder: Path, *, promise: Manifest | None = None, poison: float = 0.0) -> Path:
+    """A sealed bundle in `folder`, with every variant that `promise` has."""
+    promise = promise or manifest()
+    (folder / "golden").mkdir(parents=True)
+    for one in promise.variants:
+        model = frame_model(
+            precision=one.precision,
+            size=one.fixed or ("height", "width"),
+            poison=poison,
+            metadata=promise.metadata(one.name),
+        )
+        (folder / one.file).write_bytes(model)
+    image = ramp(48, 64)
+    Pictures.fromarray(image).save(folder / "golden" / "image.png")
+    Pictures.fromarray(painted(image)).save(folder / "golden" / "styled.png")
+    (folder / "recipe.toml").write_text('title = "Negative"\n')
+    (folder / "card.md").write_text("# Negative\n")
+    seal(folder, promise)
+    return folder
