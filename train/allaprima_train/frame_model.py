@@ -1,0 +1,56 @@
+"""Bytes in, bytes out, in torch: what the exported graph must do, said in the slowest and plainest way.
+
+Sample pictures are painted through it while a network trains, and export compares every variant with it.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .generators import Generator
+
+__all__ = ["FrameModel", "paint"]
+
+
+def paint(generator: Generator, x: Tensor) -> Tensor:
+    """Paint pictures of any size: (N, 3, H, W) float in [0, 1] -> the same shape, not clipped.
+
+    The edge pixels are repeated outwards, by the generator's margin and up to the next multiple of its stride,
+    and cut off again afterwards. A network with zero padding sees the border of what it is given, and under
+    a style loss it learns to hide brush strokes in a band along it; that band is in what is cut off, in
+    training exactly as in the exported graph.
+    """
+    height, width = x.shape[-2:]
+    margin, stride = generator.margin, generator.stride
+    bottom, right = margin + -height % stride, margin + -width % stride
+    painted = generator(F.pad(x, (margin, right, margin, bottom), mode="replicate"))
+    return painted[..., margin : margin + height, margin : margin + width]
+
+
+class FrameModel(nn.Module):
+    """image uint8 [1, H, W, 3] RGB, strength float32 [1] in 0..1 -> styled uint8 [1, H, W, 3] RGB."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, image: Tensor, strength: Tensor) -> Tensor:
+        x = to_unit(image).permute(0, 3, 1, 2)  # (1, 3, H, W)
+        painted = paint(cast(Generator, self.generator), x)
+        mixed = x + strength * (painted - x)
+        return from_unit(mixed).permute(0, 2, 3, 1)
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """The torch twin of `allaprima.pixels.to_unit`: bytes to [0, 1]."""
+    return image.float() * (1 / 255)
+
+
+def from_unit(image: Tensor) -> Tensor:
+    """The torch twin of `allaprima.pixels.from_unit`: [0, 1] to bytes, halves up, NaN to 0."""
+    scaled = torch.nan_to_num(image.float() * 255 + 0.5, nan=0.0, posinf=255.0, neginf=0.0)
+    return scaled.clamp(0, 255).to(torch.uint8)

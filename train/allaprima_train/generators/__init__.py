@@ -1,0 +1,50 @@
+"""Generators: networks that paint. One file each.
+
+A generator is a module (N, 3, H, W) float RGB in [0, 1] -> same shape, with `packed_change`, `folded`, `period`,
+`stride` and `margin` as `mobile.py` explains them: all that training and export ask of it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from allaprima.errors import UsageError
+from allaprima.settings import nearest
+from torch import Tensor, nn
+
+from .mobile import SIZES, Mobile
+from .resnet import BLOCKS, Resnet
+
+__all__ = ["GENERATORS", "Generator", "make_generator"]
+
+
+class Generator(Protocol):
+    period: int
+    stride: int
+    margin: int
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+    def packed_change(self, packed: Tensor) -> Tensor: ...
+    def folded(self) -> nn.Module: ...
+
+
+GENERATORS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
+    "mobile": (Mobile, tuple(SIZES)),
+    "resnet": (Resnet, tuple(BLOCKS)),
+}
+
+
+def make_generator(network: str, size: str) -> nn.Module:
+    """A generator with fresh weights. Raises UsageError E_SETTING for a name that is not in the table."""
+    if network not in GENERATORS:
+        raise UsageError(
+            "E_SETTING",
+            f"there is no generator {network!r}{nearest(network, GENERATORS)}",
+            next=f"choose one of {', '.join(GENERATORS)}",
+        )
+    kind, sizes = GENERATORS[network]
+    if size not in sizes:
+        raise UsageError(
+            "E_SETTING", f"{network} has no size {size!r}", next=f"choose one of {', '.join(sizes)}"
+        )
+    return kind(size)

@@ -1,0 +1,79 @@
+"""The generator that ships: plain 3x3 convolutions at a quarter and an eighth of the resolution.
+
+    pixels --unshuffle 4--> stem --stride 2--> residual blocks --shuffle 2--> + stem --> head --shuffle 4--> change
+       └──────────────────────────────────── + ──────────────────────────────────────────────────────────────┘
+
+It learns the *change* to the picture, so that strength is a factor and strength 0 is the picture itself.
+No normalisation, reflection padding or transposed convolution: see docs/performance.md for what each
+would cost. `small` has 7.2 GMAC at 1280x720.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .branched import BranchedConv
+
+__all__ = ["SIZES", "Mobile"]
+
+
+class Size(NamedTuple):
+    quarter: int  # channels at 1/4 of the resolution
+    eighth: int  # channels at 1/8
+    blocks: int  # residual blocks at 1/8
+
+
+SIZES = {"nano": Size(16, 32, 3), "small": Size(32, 64, 4), "base": Size(48, 96, 6)}
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = BranchedConv(channels, channels)
+        self.second = BranchedConv(channels, channels, gain=0.5)  # a block starts as a small change
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(x)))
+
+
+class Mobile(nn.Module):
+    """(N, 3, H, W) float RGB in [0, 1], H and W multiples of `stride` -> the same shape, not clipped."""
+
+    period = 4  # of the pixel shuffle between bytes and the first and last convolution
+    stride = 8  # H and W must be multiples of it
+    margin = 16  # edge pixels repeated around the picture and cut off again; see `paint`
+
+    def __init__(self, size: str = "small") -> None:
+        super().__init__()
+        quarter, eighth, blocks = SIZES[size]
+        packed = 3 * self.period**2
+        self.stem = BranchedConv(packed, quarter)
+        self.down = BranchedConv(quarter, eighth, stride=2)
+        self.blocks = nn.Sequential(*[Block(eighth) for _ in range(blocks)])
+        self.up = BranchedConv(eighth, quarter * 4, period=2)
+        self.head = BranchedConv(quarter, packed, period=self.period, gain=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.pixel_shuffle(self.packed_change(F.pixel_unshuffle(x, self.period)), self.period)
+
+    def packed_change(self, packed: Tensor) -> Tensor:
+        """(N, 48, H/4, W/4) unshuffled pixels -> the change to them, same shape: all that is exported."""
+        stem = F.relu(self.stem(packed))
+        x = F.relu(self.down(stem))
+        x = self.blocks(x)
+        x = F.relu(F.pixel_shuffle(self.up(x), 2) + stem)
+        change: Tensor = self.head(x)
+        return change
+
+    def folded(self) -> Mobile:
+        """A copy with every branched convolution replaced by the plain one that it amounts to."""
+        plain = copy.deepcopy(self)
+        for module in list(plain.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, BranchedConv):
+                    setattr(module, name, child.folded())
+        return plain

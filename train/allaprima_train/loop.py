@@ -1,0 +1,251 @@
+"""The training loop. It knows steps, rates, precision, averages and files, and no method."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import numpy as np
+import torch
+from allaprima.errors import QualityError
+from PIL import Image as Pictures
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .data import Crops, batches, find_pictures, read_picture, split
+from .features import Vgg19, load_features
+from .frame_model import FrameModel, to_unit
+from .generators import Generator
+from .objectives import Objective, make_objective
+from .recipe import Recipe, Train
+from .run import Run, load_strictly
+
+__all__ = ["Step", "train"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step did, for the log and the progress bar."""
+
+    step: int
+    steps: int
+    terms: dict[str, float]
+    learning_rate: float
+    pictures_per_s: float
+    gradient_norm: dict[str, float] = field(default_factory=dict)
+
+
+def train(
+    recipe: Recipe,
+    run: Run,
+    *,
+    resume: bool = False,
+    features: Path | None = None,
+    device: str | None = None,
+    stop_at: int | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> Run:
+    """Train as the recipe says, into the folder `run`; `stop_at` ends early, as an interruption would.
+
+    Raises QualityError E_TRAIN_NAN when a loss is no longer a number: the last checkpoint stays as it was.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch.manual_seed(recipe.seed)
+    pictures, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
+    network = load_features(features).to(place)
+    state = State(make_objective(recipe, network), recipe.train, place)
+    first = state.load(run) if resume else 0
+    if not resume:
+        run.begin(recipe)
+
+    crops = Crops(pictures, recipe.data, recipe.seed)
+    last = min(recipe.train.steps, stop_at or recipe.train.steps)
+    with Log(run, fresh=not resume) as journal:
+        began = time.perf_counter()
+        for step, pixels in enumerate(batches(crops, recipe.train.batch, first, last), start=first):
+            batch = to_unit(pixels.to(place)).contiguous(memory_format=torch.channels_last)
+            terms, norms = state.step(batch)
+            done = step + 1
+            if done % recipe.train.log_every == 0 or done == last or done == 1:
+                rate = (done - first) * recipe.train.batch / (time.perf_counter() - began)
+                report = Step(done, recipe.train.steps, numbers(terms, done), state.rate, rate, norms)
+                journal.step(report)
+                on_step(report)
+            if done % recipe.train.save_every == 0 or done == last:
+                numbers(terms, done)
+                state.save(run, done)
+            if done % recipe.train.sample_every == 0 or done == last:
+                journal.sample(done, sheet(state.average.module, held_out))
+    return run
+
+
+def numbers(terms: Mapping[str, Tensor], step: int) -> dict[str, float]:
+    """The terms as floats; raises where one is not finite, before anything is saved from it."""
+    values = {name: float(term) for name, term in terms.items()}
+    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    if wrong:
+        raise QualityError(
+            "E_TRAIN_NAN", f"the loss {' and '.join(wrong)} is not a number at step {step}",
+            "the weights have diverged", "lower [train] learning_rate and resume: the last checkpoint is good",
+        )  # fmt: skip
+    return values
+
+
+class State:
+    """Everything that a checkpoint holds: networks, average, optimisers, schedules, random numbers."""
+
+    def __init__(self, objective: Objective, settings: Train, place: torch.device) -> None:
+        self.objective, self.settings, self.place = objective, settings, place
+        # channels_last *and* bf16: on CPUs each alone gains little, together 5 to 20 times
+        objective.networks.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(
+            objective.networks["generator"], multi_avg_fn=get_ema_multi_avg_fn(settings.ema)
+        )
+        self.optimisers = {
+            name: torch.optim.Adam(player.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+            for name, player in objective.players.items()
+        }
+        self.schedules = {
+            name: torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_factor(step, settings))
+            for name, optimiser in self.optimisers.items()
+        }
+
+    @property
+    def rate(self) -> float:
+        return float(next(iter(self.schedules.values())).get_last_lr()[0])
+
+    def step(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """One optimiser step of every player; its loss terms, and its gradient's norm before clipping."""
+        all_terms: dict[str, Tensor] = {}
+        norms: dict[str, float] = {}
+        for name, player in self.objective.players.items():
+            enabled = self.settings.precision == "bf16"
+            with torch.autocast(self.place.type, torch.bfloat16, enabled=enabled):
+                terms = self.objective.terms(name, batch)
+            loss = torch.stack([self.objective.weights[key] * term for key, term in terms.items()]).sum()
+            self.optimisers[name].zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(player.parameters(), self.settings.gradient_clip)
+            norms[name] = float(norm)
+            if not math.isfinite(norms[name]):
+                numbers(terms, self.schedules[name].last_epoch + 1)  # names the term, if a term is to blame
+                raise QualityError(
+                    "E_TRAIN_NAN", f"the gradient of {name} is not a number", "the weights have diverged",
+                    "lower [train] learning_rate and resume: the last checkpoint is good",
+                )  # fmt: skip
+            self.optimisers[name].step()
+            self.schedules[name].step()
+            all_terms |= {key: term.detach() for key, term in terms.items()}
+        self.average.update_parameters(self.objective.networks["generator"])
+        return all_terms, norms
+
+    def save(self, run: Run, step: int) -> None:
+        tensors = {f"network.{name}": t for name, t in self.objective.networks.state_dict().items()}
+        tensors |= {f"average.{name}": t for name, t in self.average.state_dict().items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.place.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.place)
+        for name, optimiser in self.optimisers.items():
+            for index, slots in optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser.{name}.{index}.{slot}": value for slot, value in slots.items()}
+        schedules = {name: plain(schedule.state_dict()) for name, schedule in self.schedules.items()}
+        run.save_checkpoint(tensors, {"step": step, "schedules": schedules})
+        run.save_weights(self.average.module, {"step": str(step)})
+
+    def load(self, run: Run) -> int:
+        """Take up a checkpoint; returns the step to go on with."""
+        tensors, state = run.load_checkpoint()
+        load_strictly(self.objective.networks, under(tensors, "network."), str(run.folder))
+        load_strictly(self.average, under(tensors, "average."), str(run.folder))
+        for name, optimiser in self.optimisers.items():
+            slots: dict[int, dict[str, Tensor]] = {}
+            for key, value in under(tensors, f"optimiser.{name}.").items():
+                index, slot = key.split(".", 1)
+                slots.setdefault(int(index), {})[slot] = value
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+            self.schedules[name].load_state_dict(state["schedules"][name])
+            for group, rate in zip(optimiser.param_groups, self.schedules[name].get_last_lr(), strict=True):
+                group["lr"] = rate
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and self.place.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.place)
+        return int(state["step"])
+
+
+def rate_factor(step: int, settings: Train) -> float:
+    """Of the peak rate: a linear rise over `warmup` steps, then half a cosine down to 2 %."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return 0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A schedule's state without the functions in it, which a checkpoint neither can nor should hold."""
+    return {key: value for key, value in state.items() if key != "lr_lambdas"} | {"lr_lambdas": [None]}
+
+
+@torch.no_grad()
+def sheet(generator: nn.Module, pictures: Iterable[Path], side: int = 320, most: int = 6) -> Pictures.Image:
+    """A contact sheet, photo above painting, painted by the byte model that export is judged against."""
+    folded = cast(Generator, generator).folded().float().eval()
+    model = FrameModel(folded)
+    place = next(generator.parameters()).device
+    columns = []
+    for path in list(pictures)[:most]:
+        photo = read_picture(path)
+        photo.thumbnail((side, side), Pictures.Resampling.LANCZOS)
+        image = torch.from_numpy(np.array(photo))[None].to(place)
+        styled = Pictures.fromarray(model(image, torch.ones(1, device=place))[0].cpu().numpy())
+        columns.append((photo, styled))
+    whole = Pictures.new("RGB", (side * len(columns), 2 * side), "white")
+    for column, pair in enumerate(columns):
+        for row, picture in enumerate(pair):
+            whole.paste(picture, (column * side, row * side))
+    return whole
+
+
+class Log:
+    """log.jsonl, TensorBoard and the sample pictures of a run."""
+
+    def __init__(self, run: Run, *, fresh: bool) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run = run
+        self.file: TextIO = open(run.log_file, "w" if fresh else "a", encoding="utf-8")  # noqa: SIM115
+        self.board = SummaryWriter(str(run.folder / "tensorboard"))  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.board.close()  # type: ignore[no-untyped-call]
+
+    def step(self, report: Step) -> None:
+        line = {
+            "step": report.step, **{f"loss/{key}": value for key, value in report.terms.items()},
+            "learning_rate": report.learning_rate, "pictures_per_s": round(report.pictures_per_s, 3),
+            **{f"gradient_norm/{key}": value for key, value in report.gradient_norm.items()},
+        }  # fmt: skip
+        self.file.write(json.dumps(line) + "\n")
+        self.file.flush()
+        for key, value in line.items():
+            if key != "step":
+                self.board.add_scalar(key, value, report.step)  # type: ignore[no-untyped-call]
+
+    def sample(self, step: int, picture: Pictures.Image) -> None:
+        picture.save(self.run.samples / f"step-{step:06d}.png")
+        self.board.add_image("samples", np.asarray(picture), step, dataformats="HWC")  # type: ignore[no-untyped-call]

@@ -1,0 +1,69 @@
+"""Pure losses: the formula in the docstring, the paper beside it, no state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["gram", "grid", "normalised", "structure", "style", "total_variation"]
+
+
+def normalised(features: Tensor) -> Tensor:
+    """n(f) = (f - mean) / (std + 1e-3) over the picture, channel by channel: (N, C, H, W) -> same, fp32."""
+    features = features.float()
+    std, mean = torch.std_mean(features, dim=(2, 3), keepdim=True, correction=0)
+    return (features - mean) / (std + 1e-3)
+
+
+def structure(painted: Tensor, photo: Tensor) -> Tensor:
+    """Content: mean of (n(f(x)) - n(f(y)))^2 / 2 over features (N, C, H, W).
+
+    That is one minus the mean correlation of the feature maps, 0 for the same picture, 1 for unrelated ones. Unlike
+    the plain distance of Gatys 2016 it does not count a change of contrast or colour as lost content, and, which
+    matters more, it does count strokes that are the same everywhere: a network can paint every picture over
+    with one texture and stay cheap under the plain distance, because the features of any strong texture have
+    about the right energy.
+    """
+    return (normalised(painted) - normalised(photo)).square().mean() / 2
+
+
+def gram(features: Tensor) -> Tensor:
+    """G = F^T F / (h w c): (N, C, H, W) -> (N, C, C), fp32 (Gatys 2016)."""
+    count, channels, height, width = features.shape
+    flat = features.float().reshape(count, channels, height * width)
+    return flat @ flat.transpose(1, 2) / (height * width * channels)
+
+
+def style(painted: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+    """Mean over the Grams, and over the batch, of |G - G*|^2 / |G*|^2.
+
+    `painted`: Grams (N, C, C); `target`: Grams (1, C, C). Divided by the target's own energy, every layer and
+    scale counts alike, and the number can be compared between styles.
+    """
+    distances = [
+        (g - t).square().sum((1, 2)) / t.square().sum((1, 2)) for g, t in zip(painted, target, strict=True)
+    ]
+    return torch.stack(distances).mean()
+
+
+def total_variation(x: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels, (N, C, H, W) -> scalar: keeps noise out of flat areas."""
+    return (x[..., 1:, :] - x[..., :-1, :]).abs().mean() + (x[..., :, 1:] - x[..., :, :-1]).abs().mean()
+
+
+def grid(change: Tensor, period: int, window: int = 4) -> Tensor:
+    """Energy of `change` (N, C, H, W) at the frequencies of a grid with `period`.
+
+    The picture is averaged over windows of `window` x `window` periods, phase by phase; what still differs
+    between the phases repeats with the period. Divided by the variance of the change itself, so that painting
+    faintly is no way out: scalar, 0 without any grid.
+    """
+    phases = F.pixel_unshuffle(change.float(), period).unflatten(1, (change.shape[1], period**2))
+    count, channels, kinds, height, width = phases.shape
+    phases = F.avg_pool2d(phases.reshape(count, channels * kinds, height, width), window)
+    phases = phases.unflatten(1, (channels, kinds))
+    excess = phases - phases.mean(2, keepdim=True)
+    return excess.square().mean() / (change.float().var() + 1e-4)

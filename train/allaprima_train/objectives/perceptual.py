@@ -1,0 +1,110 @@
+"""`perceptual`: one style picture, no adversary (Johnson 2016; Gram style of Gatys 2016).
+
+    loss = content_weight * structure + style_weight * style + tv_weight * variation + grid_weight * grid
+
+Deviations: content is the distance of *normalised* relu3_4 features and style a relative distance of Grams on
+an image pyramid (losses.py says why); the loss sees clipped pixels, but their gradient passes the clip; grid
+punishes the period of the pixel shuffle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from allaprima.errors import InputError
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from .. import losses
+from ..data import read_picture
+from ..features import Vgg19
+from ..frame_model import paint, to_unit
+from ..generators import Generator, make_generator
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+__all__ = ["Perceptual", "PerceptualSettings"]
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
+CONTENT_LAYER = "relu3_4"
+
+
+@dataclass(frozen=True)
+class PerceptualSettings:
+    style: str
+    """The style picture."""
+    style_size: Annotated[int, Ge(64)] = 512
+    """Its short side in pixels before its strokes are learned: larger gives larger strokes."""
+    pyramid: Annotated[int, Ge(1)] = 2
+    """Scales at which style is compared, each half the one before: more scales, larger forms."""
+    content_weight: Annotated[float, Ge(0)] = 1.0
+    """Raise it when things can no longer be told apart."""
+    style_weight: Annotated[float, Ge(0)] = 3.0
+    """Raise it when the result still looks like a photograph."""
+    tv_weight: Annotated[float, Ge(0)] = 0.05
+    """Raise it against speckle in flat areas."""
+    grid_weight: Annotated[float, Ge(0)] = 1.0
+    """Raise it when `allaprima export` measures a grid."""
+
+
+class Perceptual:
+    def __init__(self, recipe: Recipe, features: Vgg19) -> None:
+        self.settings: PerceptualSettings = recipe.objective
+        generator = make_generator(recipe.generator.network, recipe.generator.size)
+        self.networks = nn.ModuleDict({"generator": generator})
+        self.players = {"generator": generator}
+        self.features = features
+        self.weights = {
+            "structure": self.settings.content_weight,
+            "style": self.settings.style_weight,
+            "variation": self.settings.tv_weight,
+            "grid": self.settings.grid_weight,
+        }
+        self.target = self._target()
+
+    def terms(self, player: str, batch: Tensor) -> dict[str, Tensor]:
+        generator = cast(Generator, self.networks["generator"])
+        raw = paint(generator, batch).float()
+        # The runtime clips. The loss sees clipped pixels too, but the gradient passes, or a pixel once out
+        # of range would never learn its way back.
+        painted = raw + (raw.clamp(0, 1) - raw).detach()
+        with torch.no_grad():
+            photo = self.features(batch, (CONTENT_LAYER,))[CONTENT_LAYER]
+        levels = [self.features(painted, STYLE_LAYERS)]
+        for level in range(1, self.settings.pyramid):
+            levels.append(self.features(F.avg_pool2d(painted, 2**level), STYLE_LAYERS))
+        grams = [losses.gram(found[layer]) for found in levels for layer in STYLE_LAYERS]
+        terms = {
+            "structure": losses.structure(levels[0][CONTENT_LAYER], photo),
+            "style": losses.style(grams, self.target),
+            "variation": losses.total_variation(painted),
+        }
+        if generator.period > 1:
+            terms["grid"] = losses.grid(raw - batch, generator.period)
+        return terms
+
+    @torch.no_grad()
+    def _target(self) -> list[Tensor]:
+        """The style picture's Grams at every scale."""
+        path = Path(self.settings.style).expanduser()
+        try:
+            picture = read_picture(path)
+        except OSError as error:
+            raise InputError(
+                "E_STYLE_PICTURE", f"cannot read the style picture {path}", str(error),
+                "correct [perceptual] style in the recipe",
+            ) from None  # fmt: skip
+        factor = self.settings.style_size / min(picture.size)
+        picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
+        x = to_unit(torch.from_numpy(np.array(picture))).permute(2, 0, 1)[None]
+        x = x.to(next(self.features.buffers()).device)
+        found = [
+            self.features(F.avg_pool2d(x, 2**level), STYLE_LAYERS) for level in range(self.settings.pyramid)
+        ]
+        return [losses.gram(level[layer]) for level in found for layer in STYLE_LAYERS]

@@ -1,0 +1,172 @@
+"""A recipe: one TOML file that says everything about a training. Read whole, and strictly, before anything starts.
+
+    name = "starry"                 # of the run folder and of the bundle
+    method = "perceptual"           # a page in objectives/; its own settings are the table of that name
+    [data]  [generator]  [train]  [perceptual]  [card]
+
+Paths are relative to the folder in which `allaprima train` runs. docs/training.md walks through a recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from allaprima import settings
+from allaprima.errors import InputError, UsageError
+from annotated_types import Ge, Gt, Le
+
+__all__ = ["Card", "Data", "GeneratorChoice", "Recipe", "Train", "load_recipe", "parse_recipe"]
+
+
+@dataclass(frozen=True)
+class Data:
+    content: tuple[str, ...]
+    """Folders (searched deeply) or files of photographs. Their subjects are what the style will be good at."""
+    crop: Annotated[int, Ge(32)] = 192
+    """Side of the square training crops in pixels; a multiple of 8. Larger crops see larger strokes and cost more."""
+    zoom: tuple[float, float] = (0.8, 1.4)
+    """Crops are taken at a scale drawn between these; above 1 enlarges, as full HD frames show things larger."""
+    flip: bool = True
+    """Mirror every second crop; switch off where left and right differ (writing)."""
+    held_out: Annotated[int, Ge(1)] = 12
+    """Photographs never trained on: sample pictures and the parity of the export are made from them."""
+    workers: Annotated[int, Ge(0)] = 1
+    """Processes that read pictures; 0 reads in the training process."""
+
+
+@dataclass(frozen=True)
+class GeneratorChoice:
+    network: str = "mobile"
+    """`mobile` ships and is fast; `resnet` is the slow reference."""
+    size: str = "small"
+    """mobile: nano, small or base; resnet: small or base."""
+
+
+@dataclass(frozen=True)
+class Train:
+    steps: Annotated[int, Ge(1)] = 4000
+    """Optimiser steps. A thousand show whether it works; the last quarter, at a falling rate, polishes."""
+    batch: Annotated[int, Ge(1)] = 4
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    """Peak of Adam's rate: reached after `warmup` steps, then falling as a cosine to 2 % of it."""
+    warmup: Annotated[int, Ge(0)] = 50
+    gradient_clip: Annotated[float, Gt(0)] = 1.0
+    """Largest norm of the gradient; one odd picture cannot throw the weights far."""
+    ema: Annotated[float, Ge(0), Le(0.99999)] = 0.998
+    """Decay per step of the moving average of the weights. The average is what ships."""
+    precision: str = "bf16"
+    """`bf16` (autocast; weights and sums stay fp32) or `fp32`. On CPUs without bf16 instructions take fp32."""
+    log_every: Annotated[int, Ge(1)] = 10
+    sample_every: Annotated[int, Ge(1)] = 500
+    save_every: Annotated[int, Ge(1)] = 250
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the bundle's card, manifest and licence say about where this style comes from."""
+
+    style_source: str = ""
+    """The painting: artist, title, year, where the picture is from."""
+    style_terms: str = ""
+    content_source: str = ""
+    """The training photographs."""
+    content_terms: str = ""
+    licence: str = "Apache-2.0"
+    """SPDX identifier of the bundle's own files."""
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    method: str
+    data: Data
+    title: str = ""
+    seed: Annotated[int, Ge(0)] = 1
+    generator: GeneratorChoice = field(default_factory=GeneratorChoice)
+    train: Train = field(default_factory=Train)
+    card: Card = field(default_factory=Card)
+    objective: Any = None
+    """The method's own settings; in TOML, the table named like the method."""
+
+
+def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe; `overrides` are `train.steps=200`, the value in TOML.
+
+    Raises InputError E_INPUT_MISSING or E_RECIPE_SYNTAX, UsageError E_SETTING for keys or values that do not fit.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "E_INPUT_MISSING", f"cannot read the recipe {path}", str(error), "recipes/ has examples"
+        ) from None
+    return parse_recipe(text, str(path), overrides)
+
+
+def parse_recipe(text: str, where: str, overrides: Iterable[str] = ()) -> Recipe:
+    """`load_recipe` of a text; `where` names it in messages."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(
+            "E_RECIPE_SYNTAX", f"cannot read the recipe {where}", str(error), "correct the file and try again"
+        ) from None
+    for override in overrides:
+        _override(table, override)
+    return _from_table(table, where)
+
+
+def to_table(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as used, every default written out, in the shape that `parse_recipe` reads."""
+    table: dict[str, Any] = settings.write(recipe)
+    table[recipe.method] = table.pop("objective")
+    return table
+
+
+def _from_table(table: dict[str, Any], where: str) -> Recipe:
+    from .objectives import objective_settings
+
+    method = table.get("method")
+    if not isinstance(method, str):
+        raise UsageError(
+            "E_SETTING", f"{where}: the top level needs a setting 'method'", next="see docs/training.md"
+        )
+    kind = objective_settings(method)
+    own = table.pop(method, {})
+    if "objective" in table:
+        raise UsageError("E_SETTING", f"{where}: the method's settings belong into a table [{method}]")
+    recipe = settings.read(Recipe, table, where)
+    try:
+        objective = settings.read(kind, own, where)
+    except UsageError as error:
+        what = error.what.replace("the top level", f"[{method}]")
+        raise UsageError(error.code, what, error.why, error.next) from None
+    if recipe.data.crop % 8:
+        raise UsageError("E_SETTING", f"{where}: [data] crop = {recipe.data.crop}: must be a multiple of 8")
+    if recipe.train.precision not in ("bf16", "fp32"):
+        raise UsageError("E_SETTING", f"{where}: [train] precision must be 'bf16' or 'fp32'")
+    return dataclasses.replace(recipe, objective=objective)
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    key, sign, value = override.partition("=")
+    if not sign:
+        raise UsageError(
+            "E_SETTING", f"cannot read --set {override}", "it has no '='", "write --set train.steps=200"
+        )
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # an unquoted word is meant as a string
+    *tables, name = key.strip().split(".")
+    for part in tables:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise UsageError("E_SETTING", f"cannot read --set {override}", f"{part!r} is not a table")
+    table[name] = parsed
