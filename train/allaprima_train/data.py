@@ -43,9 +43,11 @@ def find_pictures(places: Sequence[str]) -> list[Path]:
         if not pictures:
             why = "it has no pictures in it" if path.is_dir() else "there is no such folder or file"
             raise InputError(
-                "E_DATA_EMPTY", f"no training pictures in {path}", why,
+                "E_DATA_EMPTY",
+                f"no training pictures in {path}",
+                why,
                 "point [data] content at a folder of photographs, e.g. --set 'data.content=[\"~/Photos\"]'",
-            )  # fmt: skip
+            )
         found += pictures
     return found
 
@@ -54,10 +56,11 @@ def split(pictures: Sequence[Path], held_out: int, seed: int) -> tuple[list[Path
     """(to train on, held out): the same split for the same pictures and seed."""
     if len(pictures) <= held_out:
         raise InputError(
-            "E_DATA_FEW", f"{len(pictures)} training pictures are too few",
+            "E_DATA_FEW",
+            f"{len(pictures)} training pictures are too few",
             f"{held_out} of them are held out for samples and parity",
             "add pictures or lower [data] held_out",
-        )  # fmt: skip
+        )
     order = np.random.default_rng(seed).permutation(len(pictures))
     return [pictures[i] for i in sorted(order[held_out:])], [pictures[i] for i in sorted(order[:held_out])]
 
@@ -117,5 +120,9 @@ def batches(crops: Crops, batch: int, first_step: int, last_step: int) -> Iterat
     numbers = [list(range(step * batch, (step + 1) * batch)) for step in range(first_step, last_step)]
     workers = crops.data.workers
     yield from DataLoader(
-        crops, batch_sampler=numbers, num_workers=workers, prefetch_factor=4 if workers else None
+        crops,
+        batch_sampler=numbers,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # its own: it would draw from the global one, and a resume would differ
     )

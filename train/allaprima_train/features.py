@@ -22,7 +22,9 @@ LAYERS = tuple(f"{stage}_{i}" for stage, (_, count) in STAGES.items() for i in r
 FILE = "vgg19_to_relu3_4.safetensors"
 SHARED = Path("../shared/data/features")
 
-TORCHVISION = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"  # the name ends with its SHA-256's start
+TORCHVISION = (
+    "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"  # the name ends with its SHA-256's start
+)
 
 
 class Vgg19(nn.Module):
@@ -64,9 +66,11 @@ def find_features(path: Path | None = None) -> Path | None:
         file = named / FILE if named.is_dir() else named
         if not file.is_file():
             raise InputError(
-                "E_FEATURES_MISSING", f"cannot read the feature network {file}", "there is no such file",
+                "E_FEATURES_MISSING",
+                f"cannot read the feature network {file}",
+                "there is no such file",
                 "give --features PATH or set ALLAPRIMA_FEATURES",
-            )  # fmt: skip
+            )
         return file
     return SHARED / FILE if (SHARED / FILE).is_file() else None
 
@@ -82,13 +86,15 @@ def load_features(path: Path | None = None) -> Vgg19:
         weights = load_file(file)
     network = Vgg19()
     try:
-        network.load_state_dict({**weights, "mean": network.mean}, strict=True)  # type: ignore[dict-item]
+        network.load_state_dict({**weights, "mean": network.mean}, strict=True)
     except RuntimeError as error:
         raise InputError(
-            "E_FEATURES_INVALID", f"{file} is not VGG-19 up to relu3_4", str(error).splitlines()[0],
+            "E_FEATURES_INVALID",
+            f"{file} is not VGG-19 up to relu3_4",
+            str(error).splitlines()[0],
             "it needs conv1_1.weight ... conv3_4.bias, OIHW",
-        ) from None  # fmt: skip
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        ) from None
+    return network.to(memory_format=torch.channels_last)
 
 
 def from_torchvision() -> dict[str, Tensor]:
@@ -99,16 +105,17 @@ def from_torchvision() -> dict[str, Tensor]:
         theirs = load_state_dict_from_url(TORCHVISION, check_hash=True, weights_only=True, map_location="cpu")
     except (OSError, RuntimeError) as error:
         raise InputError(
-            "E_FEATURES_MISSING", "the perceptual losses need the weights of VGG-19",
+            "E_FEATURES_MISSING",
+            "the perceptual losses need the weights of VGG-19",
             f"no file was named and the published ones could not be fetched ({error})",
             "give --features PATH or set ALLAPRIMA_FEATURES to a safetensors file (docs/training.md)",
-        ) from None  # fmt: skip
+        ) from None
     numbers = iter(n for n in range(40) if f"features.{n}.weight" in theirs)
     ours = {}
     for layer, number in zip(LAYERS, numbers, strict=False):
         ours[f"conv{layer}.weight"] = theirs[f"features.{number}.weight"]
         ours[f"conv{layer}.bias"] = theirs[f"features.{number}.bias"]
-    # torchvision's network takes RGB (x - mean) / std with x in [0, 1]; ours takes BGR 0..255 minus nearly the same mean
+    # torchvision's network takes RGB (x - mean) / std with x in [0, 1]; ours BGR 0..255 minus nearly the same mean
     std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     ours["conv1_1.weight"] = (ours["conv1_1.weight"] / (255 * std)).flip(1)
     return ours

@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 import numpy as np
 import torch
 from allaprima.errors import QualityError
 from PIL import Image as Pictures
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from .data import Crops, batches, find_pictures, read_picture, split
-from .features import Vgg19, load_features
+from .features import load_features
 from .frame_model import FrameModel, to_unit
 from .generators import Generator
 from .objectives import Objective, make_objective
@@ -72,16 +72,17 @@ def train(
         began = time.perf_counter()
         for step, pixels in enumerate(batches(crops, recipe.train.batch, first, last), start=first):
             batch = to_unit(pixels.to(place)).contiguous(memory_format=torch.channels_last)
+            learning_rate = state.rate
             terms, norms = state.step(batch)
             done = step + 1
             if done % recipe.train.log_every == 0 or done == last or done == 1:
                 rate = (done - first) * recipe.train.batch / (time.perf_counter() - began)
-                report = Step(done, recipe.train.steps, numbers(terms, done), state.rate, rate, norms)
+                report = Step(done, recipe.train.steps, numbers(terms, done), learning_rate, rate, norms)
                 journal.step(report)
                 on_step(report)
             if done % recipe.train.save_every == 0 or done == last:
                 numbers(terms, done)
-                state.save(run, done)
+                state.save(run)
             if done % recipe.train.sample_every == 0 or done == last:
                 journal.sample(done, sheet(state.average.module, held_out))
     return run
@@ -89,38 +90,38 @@ def train(
 
 def numbers(terms: Mapping[str, Tensor], step: int) -> dict[str, float]:
     """The terms as floats; raises where one is not finite, before anything is saved from it."""
-    values = {name: float(term) for name, term in terms.items()}
+    values = {name: float(term.detach()) for name, term in terms.items()}
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
         raise QualityError(
-            "E_TRAIN_NAN", f"the loss {' and '.join(wrong)} is not a number at step {step}",
-            "the weights have diverged", "lower [train] learning_rate and resume: the last checkpoint is good",
-        )  # fmt: skip
+            "E_TRAIN_NAN",
+            f"the loss {' and '.join(wrong)} is not a number at step {step}",
+            "the weights have diverged",
+            "lower [train] learning_rate and resume: the last checkpoint is good",
+        )
     return values
 
 
 class State:
-    """Everything that a checkpoint holds: networks, average, optimisers, schedules, random numbers."""
+    """Everything that a checkpoint holds: networks, average, optimisers, random numbers, the step."""
 
     def __init__(self, objective: Objective, settings: Train, place: torch.device) -> None:
         self.objective, self.settings, self.place = objective, settings, place
         # channels_last *and* bf16: on CPUs each alone gains little, together 5 to 20 times
         objective.networks.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
-            objective.networks["generator"], multi_avg_fn=get_ema_multi_avg_fn(settings.ema)
+            objective.networks["generator"],
+            multi_avg_fn=lambda average, new, steps: move_average(list(average), list(new), int(steps), settings.ema),
         )
         self.optimisers = {
             name: torch.optim.Adam(player.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
             for name, player in objective.players.items()
         }
-        self.schedules = {
-            name: torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_factor(step, settings))
-            for name, optimiser in self.optimisers.items()
-        }
+        self.done = 0  # steps; the rate is a function of it, so that the schedule has no state of its own
 
     @property
     def rate(self) -> float:
-        return float(next(iter(self.schedules.values())).get_last_lr()[0])
+        return self.settings.learning_rate * rate_factor(self.done, self.settings)
 
     def step(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
         """One optimiser step of every player; its loss terms, and its gradient's norm before clipping."""
@@ -132,22 +133,26 @@ class State:
                 terms = self.objective.terms(name, batch)
             loss = torch.stack([self.objective.weights[key] * term for key, term in terms.items()]).sum()
             self.optimisers[name].zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             norm = nn.utils.clip_grad_norm_(player.parameters(), self.settings.gradient_clip)
             norms[name] = float(norm)
             if not math.isfinite(norms[name]):
-                numbers(terms, self.schedules[name].last_epoch + 1)  # names the term, if a term is to blame
+                numbers(terms, self.done + 1)  # names the term, if a term is to blame
                 raise QualityError(
-                    "E_TRAIN_NAN", f"the gradient of {name} is not a number", "the weights have diverged",
+                    "E_TRAIN_NAN",
+                    f"the gradient of {name} is not a number",
+                    "the weights have diverged",
                     "lower [train] learning_rate and resume: the last checkpoint is good",
-                )  # fmt: skip
+                )
+            for group in self.optimisers[name].param_groups:
+                group["lr"] = self.rate
             self.optimisers[name].step()
-            self.schedules[name].step()
             all_terms |= {key: term.detach() for key, term in terms.items()}
         self.average.update_parameters(self.objective.networks["generator"])
+        self.done += 1
         return all_terms, norms
 
-    def save(self, run: Run, step: int) -> None:
+    def save(self, run: Run) -> None:
         tensors = {f"network.{name}": t for name, t in self.objective.networks.state_dict().items()}
         tensors |= {f"average.{name}": t for name, t in self.average.state_dict().items()}
         tensors["random.cpu"] = torch.get_rng_state()
@@ -156,9 +161,8 @@ class State:
         for name, optimiser in self.optimisers.items():
             for index, slots in optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{name}.{index}.{slot}": value for slot, value in slots.items()}
-        schedules = {name: plain(schedule.state_dict()) for name, schedule in self.schedules.items()}
-        run.save_checkpoint(tensors, {"step": step, "schedules": schedules})
-        run.save_weights(self.average.module, {"step": str(step)})
+        run.save_checkpoint(tensors, {"step": self.done})
+        run.save_weights(self.average.module, {"step": str(self.done)})
 
     def load(self, run: Run) -> int:
         """Take up a checkpoint; returns the step to go on with."""
@@ -171,13 +175,11 @@ class State:
                 index, slot = key.split(".", 1)
                 slots.setdefault(int(index), {})[slot] = value
             optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
-            self.schedules[name].load_state_dict(state["schedules"][name])
-            for group, rate in zip(optimiser.param_groups, self.schedules[name].get_last_lr(), strict=True):
-                group["lr"] = rate
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and self.place.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.place)
-        return int(state["step"])
+        self.done = int(state["step"])
+        return self.done
 
 
 def rate_factor(step: int, settings: Train) -> float:
@@ -188,13 +190,14 @@ def rate_factor(step: int, settings: Train) -> float:
     return 0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
 
+@torch.no_grad()
+def move_average(average: list[Tensor], new: list[Tensor], steps: int, decay: float) -> None:
+    """Exponential moving average with a short memory at first, or the first samples show the starting weights."""
+    torch._foreach_lerp_(average, new, 1 - min(decay, (1 + steps) / (10 + steps)))
+
+
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def plain(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A schedule's state without the functions in it, which a checkpoint neither can nor should hold."""
-    return {key: value for key, value in state.items() if key != "lr_lambdas"} | {"lr_lambdas": [None]}
 
 
 @torch.no_grad()
@@ -225,27 +228,29 @@ class Log:
 
         self.run = run
         self.file: TextIO = open(run.log_file, "w" if fresh else "a", encoding="utf-8")  # noqa: SIM115
-        self.board = SummaryWriter(str(run.folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self.board = SummaryWriter(str(run.folder / "tensorboard"))
 
     def __enter__(self) -> Log:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
-        self.board.close()  # type: ignore[no-untyped-call]
+        self.board.close()
 
     def step(self, report: Step) -> None:
         line = {
-            "step": report.step, **{f"loss/{key}": value for key, value in report.terms.items()},
-            "learning_rate": report.learning_rate, "pictures_per_s": round(report.pictures_per_s, 3),
+            "step": report.step,
+            **{f"loss/{key}": value for key, value in report.terms.items()},
+            "learning_rate": report.learning_rate,
+            "pictures_per_s": round(report.pictures_per_s, 3),
             **{f"gradient_norm/{key}": value for key, value in report.gradient_norm.items()},
-        }  # fmt: skip
+        }
         self.file.write(json.dumps(line) + "\n")
         self.file.flush()
         for key, value in line.items():
             if key != "step":
-                self.board.add_scalar(key, value, report.step)  # type: ignore[no-untyped-call]
+                self.board.add_scalar(key, value, report.step)
 
     def sample(self, step: int, picture: Pictures.Image) -> None:
         picture.save(self.run.samples / f"step-{step:06d}.png")
-        self.board.add_image("samples", np.asarray(picture), step, dataformats="HWC")  # type: ignore[no-untyped-call]
+        self.board.add_image("samples", np.asarray(picture), step, dataformats="HWC")

@@ -61,9 +61,11 @@ class Run:
         """The recipe that this run used. Raises InputError where the folder is not a run."""
         if not self.recipe_file.is_file():
             raise InputError(
-                "E_RUN_INVALID", f"{self.folder} is not a training run", "it has no recipe.toml",
+                "E_RUN_INVALID",
+                f"{self.folder} is not a training run",
+                "it has no recipe.toml",
                 "name the folder that `allaprima train` wrote, runs/NAME",
-            )  # fmt: skip
+            )
         return load_recipe(self.recipe_file)
 
     def begin(self, recipe: Recipe) -> None:
@@ -79,9 +81,11 @@ class Run:
         recipe = self.recipe()
         if not self.weights_file.is_file():
             raise InputError(
-                "E_RUN_INVALID", f"{self.folder} has no weights.safetensors", "the training saved nothing yet",
+                "E_RUN_INVALID",
+                f"{self.folder} has no weights.safetensors",
+                "the training saved nothing yet",
                 f"go on with it: allaprima train {self.recipe_file} --resume",
-            )  # fmt: skip
+            )
         with safe_open(self.weights_file, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             notes = dict(file.metadata() or {})
@@ -118,9 +122,11 @@ class Run:
             except (OSError, SafetensorError) as error:
                 reasons.append(f"{file.name}: {error}")
         raise InputError(
-            "E_RUN_INVALID", f"cannot resume {self.folder}", "; ".join(reasons),
+            "E_RUN_INVALID",
+            f"cannot resume {self.folder}",
+            "; ".join(reasons),
             "start again without --resume",
-        )  # fmt: skip
+        )
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -135,9 +141,11 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise OutputError(
-            "E_OUTPUT_WRITE", f"cannot write {path}", str(error),
+            "E_OUTPUT_WRITE",
+            f"cannot write {path}",
+            str(error),
             "what was saved before is still there; make room and resume",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
@@ -153,9 +161,11 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], where: str)
     if differs:
         more = f" and {len(differs) - 3} more" if len(differs) > 3 else ""
         raise InputError(
-            "E_WEIGHTS_MISMATCH", f"{where} holds another network", "; ".join(differs[:3]) + more,
+            "E_WEIGHTS_MISMATCH",
+            f"{where} holds another network",
+            "; ".join(differs[:3]) + more,
             "take the recipe that it was trained with",
-        )  # fmt: skip
+        )
     network.load_state_dict(dict(weights))
 
 

@@ -26,9 +26,15 @@ class BranchedConv(nn.Module):
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, *, stride: int = 1, period: int = 1, expansion: int = 2,
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        stride: int = 1,
+        period: int = 1,
+        expansion: int = 2,
         gain: float = 1.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.stride, self.period = stride, period
         wide = expansion * max(channels_in, channels_out)

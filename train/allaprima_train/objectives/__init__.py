@@ -53,7 +53,8 @@ def make_objective(recipe: Recipe, features: Any) -> Objective:
 def _entry(method: str) -> tuple[str, str, str]:
     if method not in OBJECTIVES:
         raise UsageError(
-            "E_SETTING", f"there is no method {method!r}{nearest(method, OBJECTIVES)}",
+            "E_SETTING",
+            f"there is no method {method!r}{nearest(method, OBJECTIVES)}",
             next=f"choose one of {', '.join(OBJECTIVES)}",
-        )  # fmt: skip
+        )
     return OBJECTIVES[method]

@@ -97,9 +97,11 @@ class Perceptual:
             picture = read_picture(path)
         except OSError as error:
             raise InputError(
-                "E_STYLE_PICTURE", f"cannot read the style picture {path}", str(error),
+                "E_STYLE_PICTURE",
+                f"cannot read the style picture {path}",
+                str(error),
                 "correct [perceptual] style in the recipe",
-            ) from None  # fmt: skip
+            ) from None
         factor = self.settings.style_size / min(picture.size)
         picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
         x = to_unit(torch.from_numpy(np.array(picture))).permute(2, 0, 1)[None]

@@ -1,0 +1,121 @@
+"""Generators and losses: the fold, the balance, the border, and what the losses must notice."""
+
+from typing import cast
+
+import pytest
+import torch
+import torch.nn.functional as F
+from allaprima.errors import UsageError
+from allaprima_train import losses
+from allaprima_train.frame_model import FrameModel, paint
+from allaprima_train.generators import GENERATORS, Generator, make_generator
+from allaprima_train.generators.branched import BranchedConv
+from torch import nn
+
+ALL = [(network, size) for network, (_, sizes) in GENERATORS.items() for size in sizes]
+
+
+def noisy(network: nn.Module) -> nn.Module:
+    """Every weight moved away from its careful start, as training moves it."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += torch.randn_like(parameter) * 0.05
+    return network
+
+
+@pytest.mark.parametrize(("network", "size"), ALL)
+def test_a_folded_generator_paints_the_same(network: str, size: str) -> None:
+    generator = noisy(make_generator(network, size)).eval()
+    x = torch.rand(1, 3, 48, 64)
+    with torch.no_grad():
+        folded = cast(Generator, generator).folded()
+        assert (generator(x) - folded(x)).abs().max() < 1e-4
+    assert not any(isinstance(module, BranchedConv) for module in folded.modules())
+
+
+def test_mobile_small_is_as_large_as_promised() -> None:
+    """7.2 GMAC at 1280x720, counted from the folded convolutions as they run."""
+    folded = cast(Generator, make_generator("mobile", "small")).folded()
+    macs = 0
+
+    def count(module: nn.Module, given: tuple[torch.Tensor], out: torch.Tensor) -> None:
+        nonlocal macs
+        assert isinstance(module, nn.Conv2d)
+        macs += out[0].numel() * module.in_channels * 9
+
+    for module in folded.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        folded(torch.zeros(1, 3, 720, 1280))
+    assert 7.0e9 < macs < 7.4e9
+
+
+def test_a_flat_area_stays_flat() -> None:
+    """The balanced weights answer all phases of the shuffle alike: no grid on a constant picture."""
+    generator = noisy(make_generator("mobile", "nano")).eval()
+    with torch.no_grad():
+        change = generator(torch.full((1, 3, 256, 256), 0.4)) - 0.4
+    inside = change[..., 96:-96, 96:-96]  # out of reach of the zero padding
+    assert change.abs().max() > 1e-3
+    assert inside.std(dim=(2, 3)).max() < 1e-5
+
+
+def test_an_unbalanced_head_would_leave_a_grid() -> None:
+    """The measure sees what the balance prevents: the same network with ordinary weights has a grid."""
+    torch.manual_seed(0)
+    balanced = BranchedConv(8, 48, period=4)
+    plain = BranchedConv(8, 48)
+    x = torch.rand(1, 8, 64, 64) * 0.1 + 1
+    with torch.no_grad():
+        without, grid = (F.pixel_shuffle(layer(x), 4)[..., 8:-8, 8:-8] for layer in (balanced, plain))
+    assert losses.grid(grid, 4) > 20 * losses.grid(without, 4)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (17, 23), (93, 61), (64, 96)])
+def test_any_size_is_painted_and_strength_zero_is_the_picture(shape: tuple[int, int]) -> None:
+    model = FrameModel(noisy(make_generator("mobile", "nano"))).eval()
+    image = torch.randint(0, 256, (1, *shape, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(model(image, torch.zeros(1)), image)
+        styled = model(image, torch.ones(1))
+    assert styled.shape == image.shape
+    assert not torch.equal(styled, image)
+
+
+def test_painting_is_not_disturbed_by_what_lies_far_away() -> None:
+    """Convolutions only: the left half does not know the right half. (Instance norm would.)"""
+    generator = cast(Generator, noisy(make_generator("mobile", "nano")).eval())
+    x = torch.rand(1, 3, 64, 512)
+    y = x.clone()
+    y[..., 400:] = 0
+    with torch.no_grad():
+        assert torch.equal(paint(generator, x)[..., :200], paint(generator, y)[..., :200])
+
+
+def test_structure_ignores_contrast_and_notices_lost_content() -> None:
+    torch.manual_seed(0)
+    features = torch.rand(1, 8, 32, 32)
+    assert losses.structure(features, features) == 0
+    assert losses.structure(features * 3 + 1, features) < 1e-4
+    assert losses.structure(torch.rand(1, 8, 32, 32), features) > 0.9
+
+
+def test_style_is_zero_for_itself_and_one_for_nothing() -> None:
+    grams = [losses.gram(torch.rand(1, 4, 16, 16)) for _ in range(3)]
+    assert losses.style(grams, grams) == 0
+    assert losses.style([g * 0 for g in grams], grams) == pytest.approx(1)
+
+
+def test_gram_is_the_formula() -> None:
+    features = torch.rand(1, 3, 4, 5)
+    flat = features[0].reshape(3, 20)
+    assert torch.allclose(losses.gram(features)[0], flat @ flat.T / (4 * 5 * 3))
+
+
+def test_unknown_generators_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="did you mean 'mobile'"):
+        make_generator("mobil", "small")
+    with pytest.raises(UsageError, match="nano, small, base"):
+        make_generator("mobile", "huge")

@@ -1,0 +1,116 @@
+"""`allaprima train RECIPE`: from a recipe to a run folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HELP = "train a style from a recipe"
+EXTRA = "train"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.toml")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder (default: runs/NAME)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change one setting, the value in TOML: --set train.steps=200",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on exactly where the run folder stopped")
+    parser.add_argument("--overwrite", action="store_true", help="start again in a run folder that is in use")
+    parser.add_argument(
+        "--features",
+        type=Path,
+        metavar="PATH",
+        help="weights of VGG-19 (safetensors); default: $ALLAPRIMA_FEATURES, ../shared/data/features, torchvision's",
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per logged step on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    from allaprima.errors import OutputError
+
+    from .loop import train
+    from .recipe import load_recipe
+    from .run import Run
+
+    if args.resume and not args.overrides and args.out is not None and (args.out / "recipe.toml").is_file():
+        recipe = Run(args.out).recipe()  # as used, whatever was set then
+    else:
+        recipe = load_recipe(args.recipe, args.overrides)
+    here = Run(args.out or Path("runs") / recipe.name)
+    if here.recipe_file.exists() and not args.resume and not args.overwrite:
+        raise OutputError(
+            "E_OUTPUT_EXISTS",
+            f"{here.folder} holds a run already",
+            next="--resume, --overwrite or another --out",
+        )
+    with Progress(as_json=args.json) as progress:
+        train(
+            recipe,
+            here,
+            resume=args.resume,
+            features=args.features,
+            device=args.device,
+            on_step=progress.step,
+        )
+    if not args.json:
+        print(f"trained {recipe.name} into {here.folder}; look at {here.samples}")
+        print(f"next: allaprima export {here.folder} --out {recipe.name}.prima")
+    return 0
+
+
+class Progress:
+    """Steps on the terminal (rich) or, for programs, as JSON lines."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as Bar
+
+        self.as_json = as_json
+        self.bar = Bar(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=as_json,
+        )
+        self.task = self.bar.add_task("training", total=None, losses="")
+
+    def __enter__(self) -> Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def step(self, step) -> None:  # type: ignore[no-untyped-def]  # a loop.Step: its module needs torch
+        if self.as_json:
+            sys.stdout.write(json.dumps({"step": step.step, "steps": step.steps, **step.terms}) + "\n")
+            sys.stdout.flush()
+            return
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in step.terms.items())
+        self.bar.update(
+            self.task,
+            completed=step.step,
+            total=step.steps,
+            losses=f"{losses}  {step.pictures_per_s:.1f} pictures/s",
+        )
