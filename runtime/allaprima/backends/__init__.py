@@ -1,0 +1,266 @@
+"""The vendor runtimes that can run a bundle's graph, and the choice among them.
+
+A name given means that backend or an error. No name means the best that really starts on this machine, with
+the reason why each better one was passed over. Never a silent step down.
+
+    started = start(bundle, {"image": picture, "strength": np.ones(1, np.float32)})
+    started.line       # "openvino 2026.4.1 (CPU, bf16, 2 threads); passed over: tensorrt (...)"
+    started.backend.run({"image": picture, ...})["styled"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import settings
+from ..bundle import Bundle
+from ..errors import AllaPrimaError, DeviceError, UsageError
+from ..manifest import Variant, resolve_shape
+
+__all__ = ["BACKENDS", "PRECISIONS", "Arrays", "Backend", "Entry", "Started", "load", "start"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+
+
+class Backend(Protocol):
+    """One loaded model on one device. It knows nothing of pictures, frames or styles.
+
+    The constructor takes `(model, sample, *, precision, device, threads)`: the ONNX file's bytes; inputs of
+    the shapes that will be run, which it may build in; one of `precisions(device)`; a device in the vendor's
+    words or None for the usual one; how many processors to use. It loads, compiles and runs the sample once,
+    so that the first real run is as fast as all others, and raises when the device is not the asked one.
+    """
+
+    precision: str
+    """What it computes in: one of PRECISIONS."""
+    description: str
+    """`openvino 2026.4.1 (CPU, bf16, 2 threads)`."""
+    notes: tuple[str, ...]
+    """What the user should know of this machine's installation."""
+
+    @staticmethod
+    def precisions(device: str | None) -> dict[str, str]:
+        """What this device computes in, the one to prefer first -> the precision of the variant to run."""
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """All outputs by name. Inputs are C-contiguous and not kept; outputs belong to the caller."""
+
+    def close(self) -> None:
+        """Give the memory back. Nothing can be run afterwards."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table: where a backend is, and how users get what it needs."""
+
+    module: str | None
+    """Relative to this package, with one class `Runner`; None for a backend that is still to be written."""
+    needs: str
+    """The package that it imports."""
+    extra: str
+    """The extra of `allaprima` that installs it."""
+
+
+BACKENDS = {  # best first
+    "tensorrt": Entry(None, "tensorrt", "gpu"),
+    "openvino": Entry(".openvino", "openvino", "cpu"),
+    "ort": Entry(".ort", "onnxruntime", "cpu"),
+}
+
+
+@dataclass(frozen=True)
+class Started:
+    name: str
+    """What to give as `name` to get this one again."""
+    backend: Backend
+    variant: Variant
+    passed_over: dict[str, str]
+    """Better backends, and why they do not run here."""
+
+    @property
+    def line(self) -> str:
+        """For people: what runs, and why nothing better does."""
+        reasons = ", ".join(f"{name} ({reason})" for name, reason in self.passed_over.items())
+        return self.backend.description + (f"; passed over: {reasons}" if reasons else "")
+
+
+def start(
+    bundle: Bundle,
+    sample: Arrays,
+    *,
+    name: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+) -> Started:
+    """Start a backend for inputs of the sample's shapes, and prove that it answers.
+
+    `name` is a row of BACKENDS, with a device after a colon where not the usual one is wanted: `ort:cuda`,
+    `openvino:gpu`. `precision` None means the fastest that the device has in hardware. `sample` should show a
+    picture of many colours: an answer of one flat colour counts as a failure.
+
+    Raises UsageError E_BACKEND_UNKNOWN, E_PRECISION_UNKNOWN, E_STYLE_PRECISION (the style has no such
+    variant), DeviceError E_BACKEND_UNAVAILABLE, E_BACKEND_ANSWER, E_PRECISION_UNAVAILABLE.
+    """
+    if precision is not None and precision not in PRECISIONS:
+        raise UsageError(
+            "E_PRECISION_UNKNOWN",
+            f"there is no precision {precision!r}{settings.nearest(precision, PRECISIONS)}",
+            next=f"choose one of {', '.join(PRECISIONS)}",
+        )
+    if name is not None:
+        return _start(bundle, sample, name, precision, threads)
+    failed: dict[str, DeviceError] = {}
+    for candidate in BACKENDS:
+        try:
+            started = _start(bundle, sample, candidate, precision, threads)
+        except DeviceError as error:
+            failed[candidate] = error
+            continue
+        return Started(candidate, started.backend, started.variant, _reasons(failed))
+    reasons = "; ".join(f"{candidate}: {reason}" for candidate, reason in _reasons(failed).items())
+    if any(error.code == "E_PRECISION_UNAVAILABLE" for error in failed.values()):
+        raise DeviceError(
+            "E_PRECISION_UNAVAILABLE",
+            f"no backend here runs in {precision}",
+            reasons,
+            "leave the precision open",
+        )
+    raise DeviceError(
+        "E_BACKEND_UNAVAILABLE", "no backend starts", reasons, "install one: pip install 'allaprima[cpu]'"
+    )
+
+
+def load(name: str) -> tuple[type[Backend], str | None]:
+    """The class of a backend and the device that the name asks for; its vendor's package is imported.
+
+    Raises UsageError E_BACKEND_UNKNOWN, DeviceError E_BACKEND_UNAVAILABLE.
+    """
+    row, _, device = name.partition(":")
+    entry = BACKENDS.get(row)
+    if entry is None:
+        raise UsageError(
+            "E_BACKEND_UNKNOWN",
+            f"there is no backend {row!r}{settings.nearest(row, BACKENDS)}",
+            next=f"choose one of {', '.join(BACKENDS)}",
+        )
+    if entry.module is None:
+        raise _unavailable(row, "comes with a later release", f"choose one of {', '.join(BACKENDS)}")
+    try:
+        kind: type[Backend] = import_module(entry.module, __name__).Runner
+        kind.precisions(device or None)
+    except DeviceError:
+        raise
+    except ModuleNotFoundError as error:
+        why = f"{entry.needs} is not installed" if error.name == entry.needs else _first_line(error)
+        raise _unavailable(row, why, f"pip install 'allaprima[{entry.extra}]'") from error
+    except (
+        Exception
+    ) as error:  # vendors raise anything: OSError for a library, AttributeError for half a wheel
+        raise _unavailable(
+            row, f"{entry.needs} is damaged: {_first_line(error)}", f"install {entry.needs} again"
+        ) from error
+    return kind, device or None
+
+
+def _start(bundle: Bundle, sample: Arrays, name: str, precision: str | None, threads: int | None) -> Started:
+    """That backend or an error."""
+    kind, device = load(name)
+    possible = kind.precisions(device)
+    if precision is not None and precision not in possible:
+        raise DeviceError(
+            "E_PRECISION_UNAVAILABLE",
+            f"backend {name!r} does not run in {precision} here",
+            f"it has {', '.join(possible)}",
+            "choose one of these, or leave the precision open",
+        )
+    precision, variant = _choose(bundle, sample, possible, precision)
+    model = bundle.read(variant.file)
+    from ..threads import available
+
+    try:
+        backend = kind(  # type: ignore[call-arg]
+            model, sample, precision=precision, device=device, threads=threads or available()
+        )
+    except AllaPrimaError:
+        raise
+    except Exception as error:  # see load(); the vendor's own words are the reason, and stay as the cause
+        raise _unavailable(name, _first_line(error), "allaprima doctor says what runs here") from error
+    try:
+        _prove(name, backend, bundle, sample)
+    except BaseException:
+        backend.close()
+        raise
+    return Started(name, backend, variant, {})
+
+
+def _choose(
+    bundle: Bundle, sample: Arrays, possible: dict[str, str], precision: str | None
+) -> tuple[str, Variant]:
+    """The precision to run in and the variant for it: one made for exactly this size before one for any."""
+    manifest = bundle.manifest
+    size = sample[manifest.inputs[0].name].shape[1:3]
+    for wanted in [precision] if precision else possible:
+        for fixed in (size, None):
+            for variant in manifest.variants:
+                if variant.precision == possible[wanted] and variant.fixed == fixed:
+                    return wanted, variant
+    asked = precision or " or ".join(possible)
+    raise UsageError(
+        "E_STYLE_PRECISION",
+        f"style {manifest.name!r} has no variant for {asked} at {size[1]}x{size[0]}",
+        f"it has {', '.join(variant.name for variant in manifest.variants)}",
+        "choose another precision, or export the style with this variant",
+    )
+
+
+def _prove(name: str, backend: Backend, bundle: Bundle, sample: Arrays) -> None:
+    """Run the sample once more and look at the answer: a session that was made is not yet one that works."""
+    manifest = bundle.manifest
+    try:
+        answer = backend.run(sample)
+    except Exception as error:  # see load()
+        raise _unavailable(name, _first_line(error), "allaprima doctor says what runs here") from error
+    picture = sample[manifest.inputs[0].name]
+    height, width = picture.shape[1:3]
+    pictures = {one.name: (one.shape, one.dtype) for one in manifest.outputs}
+    states = {one.next_name: (one.shape, one.dtype) for one in manifest.states}
+    for tensor, (shape, dtype) in {**pictures, **states}.items():
+        found = answer.get(tensor)
+        if found is None or found.shape != resolve_shape(shape, height, width) or found.dtype != dtype:
+            is_there = "nothing" if found is None else f"{found.dtype} {list(found.shape)}"
+            raise _wrong(
+                name, f"its {tensor!r} is {is_there} where the manifest promises {dtype} {list(shape)}"
+            )
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            raise _wrong(name, f"its {tensor!r} is not finite in {backend.precision}")
+    styled = answer[manifest.outputs[0].name]
+    # Bytes cannot be NaN: a graph that computes NaN answers with black (or white) everywhere.
+    if np.ptp(picture) > 0 and np.ptp(styled) == 0:
+        raise _wrong(name, f"a colourful picture came back as one flat colour in {backend.precision}")
+
+
+def _reasons(failed: dict[str, DeviceError]) -> dict[str, str]:
+    return {name: error.why for name, error in failed.items()}
+
+
+def _unavailable(name: str, why: str, next: str) -> DeviceError:
+    return DeviceError("E_BACKEND_UNAVAILABLE", f"backend {name!r} does not start", why, next)
+
+
+def _wrong(name: str, why: str) -> DeviceError:
+    return DeviceError(
+        "E_BACKEND_ANSWER", f"backend {name!r} gives a wrong answer", why, "try another precision or backend"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__

@@ -1,0 +1,274 @@
+"""The stylizer: a frame in, its painting out. The one door of the runtime.
+
+    with Stylizer.open("starry", size=(1280, 720)) as stylizer:
+        print(stylizer.report.line)
+        stylizer.set(strength=0.8)
+        for frame in source:
+            sink.put(stylizer(frame))
+
+It knows bundles, sizes, controls and states, and no vendor. One thread at a time may use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import backends, settings
+from .bundle import Bundle, find_style
+from .errors import InputError, RunError, UsageError
+from .frame import Frame, Image
+from .manifest import Control, resolve_shape
+from .pixels import resize
+from .placement import Placement, place
+
+__all__ = ["Report", "Stylizer"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What runs, and what is not as the user may think."""
+
+    style: str
+    line: str
+    """The backend, and why no better one: for people."""
+    backend: str
+    """What to give as `backend` to get the same again."""
+    precision: str
+    variant: str
+    size: tuple[int, int]
+    """(width, height) of the frames that it is warm for."""
+    restarts: int
+    """How often a new frame size has made the backend start again."""
+    passed_over: dict[str, str]
+    degraded: list[str]
+    """Every change that could otherwise go unseen, in words."""
+
+
+class Stylizer:
+    """Make one with `Stylizer.open`."""
+
+    def __init__(
+        self, bundle: Bundle, *, backend: str | None, precision: str | None, threads: int | None
+    ) -> None:
+        self.bundle = bundle
+        self._backend = backend
+        self._precision = precision
+        self._threads = threads
+        self._controls: dict[str, NDArray[np.float32]] = {}
+        self._states: dict[str, NDArray[Any]] = {}
+        self._started: backends.Started | None = None
+        self._placement: Placement | None = None
+        self._passed_over: dict[str, str] = {}
+        self._restarts = 0
+        self._closed = False
+        self.set(**{control.name: control.default for control in bundle.manifest.controls})
+
+    @classmethod
+    def open(
+        cls,
+        style: str | Path | Bundle,
+        *,
+        backend: str | None = None,
+        precision: str | None = None,
+        threads: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Stylizer:
+        """Open a style by name, path or bundle.
+
+        `backend` is a name in `backends.BACKENDS`, with a device after a colon if wanted (`ort:cuda`); None:
+        the best that starts. `precision` is fp32, bf16, fp16 or int8; None: the fastest that the device has in
+        hardware. `threads` None: all processors that this process may use. `size` is the (width, height) of
+        the frames to come: the backend starts and warms up now; None: at the first frame.
+
+        Raises UsageError for names that do not exist, BundleError, DeviceError for what does not run here.
+        """
+        bundle = style if isinstance(style, Bundle) else Bundle.open(find_style(style))
+        stylizer = cls(bundle, backend=backend, precision=precision, threads=threads)
+        if size is not None:
+            stylizer._start((size[1], size[0]))
+        return stylizer
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The painted frame, with index and time of the given one; its alpha follows the painting's size."""
+        image = self.paint(frame.image)
+        alpha = frame.alpha
+        if alpha is not None:
+            alpha = resize(alpha, image.shape[1], image.shape[0])
+        return replace(frame, image=image, alpha=alpha)
+
+    def paint(self, image: Image) -> Image:
+        """(H, W, 3) uint8 RGB -> (s·H, s·W, 3) uint8 RGB, a new array; s is the bundle's scale, mostly 1."""
+        _check(image)
+        size = (image.shape[0], image.shape[1])
+        if self._placement is None or self._placement.picture != size:
+            self._start(size)
+        assert self._started is not None
+        assert self._placement is not None
+        manifest = self.bundle.manifest
+        picture = {manifest.inputs[0].name: self._placement.lay(image)}
+        try:
+            answer = self._started.backend.run({**picture, **self._controls, **self._states})
+        except (
+            Exception
+        ) as error:  # a vendor raises anything; its words are the reason, and stay as the cause
+            raise RunError(
+                "E_BACKEND_RUN",
+                f"{self._started.backend.description} failed on a picture of {size[1]}x{size[0]}",
+                str(error).strip() or type(error).__name__,
+                "try a smaller --size or another --backend",
+            ) from error
+        self._states = {state.name: answer[state.next_name] for state in manifest.states}
+        return self._placement.lift(answer[manifest.outputs[0].name])
+
+    @property
+    def controls(self) -> dict[str, float | list[float]]:
+        """The values now, by name."""
+        return {
+            name: value.tolist() if value.size > 1 else value.item() for name, value in self._controls.items()
+        }
+
+    def set(self, **values: float | Sequence[float]) -> None:
+        """Turn controls: a number, or as many as the control has. Takes effect with the next frame.
+
+        Raises UsageError E_CONTROL_UNKNOWN, E_CONTROL_RANGE; then nothing has changed.
+        """
+        manifest = self.bundle.manifest
+        known = {control.name: control for control in manifest.controls}
+        made: dict[str, NDArray[np.float32]] = {}
+        for name, value in values.items():
+            if name not in known:
+                raise UsageError(
+                    "E_CONTROL_UNKNOWN",
+                    f"style {manifest.name!r} has no control {name!r}{settings.nearest(name, known)}",
+                    next=f"it has {', '.join(known) or 'none'}",
+                )
+            made[name] = _control_value(known[name], value)
+        self._controls.update(made)
+
+    def reset(self) -> None:
+        """Forget what was remembered of earlier frames, as after a cut. Nothing to do for most styles."""
+        if self._placement is None:
+            return
+        self._states = {
+            state.name: np.zeros(resolve_shape(state.shape, *self._placement.tensor), state.dtype)
+            for state in self.bundle.manifest.states
+        }
+
+    @property
+    def report(self) -> Report:
+        """What runs: only known once it does, after `open(size=...)` or the first frame."""
+        if self._started is None or self._placement is None:
+            raise RunError(
+                "E_STYLIZER_IDLE",
+                "there is nothing to report yet",
+                "the stylizer starts with the first frame",
+                "open it with size=(width, height), or paint first",
+            )
+        height, width = self._placement.picture
+        degraded = list(self._started.backend.notes)
+        if self._placement.shrinks:
+            inner_height, inner_width = self._placement.inner
+            degraded.append(
+                f"painted at {inner_width}x{inner_height} and enlarged to {width}x{height}: "
+                f"this style is made for {self._placement.tensor[1]}x{self._placement.tensor[0]} only"
+            )
+        return Report(
+            style=self.bundle.manifest.name,
+            line=replace(self._started, passed_over=self._passed_over).line,
+            backend=self._started.name,
+            precision=self._started.backend.precision,
+            variant=self._started.variant.name,
+            size=(width, height),
+            restarts=self._restarts,
+            passed_over=self._passed_over,
+            degraded=degraded,
+        )
+
+    def close(self) -> None:
+        """Give the backend's memory back."""
+        if self._started is not None:
+            self._started.backend.close()
+        self._started, self._placement, self._closed = None, None, True
+
+    def __enter__(self) -> Stylizer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, picture: tuple[int, int]) -> None:
+        """Start for pictures of this (height, width): sizes are built in, see the backends."""
+        if self._closed:
+            raise RunError("E_STYLIZER_CLOSED", "this stylizer is closed", next="open another one")
+        placement = place(picture, self.bundle.manifest)
+        if self._started is not None and self._placement is not None:
+            self._restarts += 1
+            if placement.tensor == self._placement.tensor:  # only laid in differently
+                self._placement = placement
+                self.reset()
+                return
+            self._started.backend.close()
+        previous, self._started, self._placement = self._started, None, None
+        started = backends.start(
+            self.bundle,
+            self._sample(placement),
+            # What was chosen once is kept: a new size must not change who paints.
+            name=previous.name if previous else self._backend,
+            precision=previous.backend.precision if previous else self._precision,
+            threads=self._threads,
+        )
+        if previous is None:
+            self._passed_over = started.passed_over
+        self._started, self._placement = started, placement
+        self.reset()
+
+    def _sample(self, placement: Placement) -> dict[str, NDArray[Any]]:
+        """Inputs to warm up with: a picture of many colours, the controls as they are, empty states."""
+        manifest = self.bundle.manifest
+        height, width = placement.tensor
+        rows, columns = np.ogrid[0:height, 0:width]
+        ramp = np.stack(
+            np.broadcast_arrays(rows * 255 // height, columns * 255 // width, (rows + columns) % 256), axis=-1
+        )
+        states = {
+            state.name: np.zeros(resolve_shape(state.shape, height, width), state.dtype)
+            for state in manifest.states
+        }
+        return {manifest.inputs[0].name: ramp.astype(np.uint8)[np.newaxis], **self._controls, **states}
+
+
+def _check(image: Image) -> None:
+    if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and min(image.shape) > 0:
+        return
+    raise InputError(
+        "E_INPUT_ARRAY",
+        "cannot paint this array",
+        f"it is {image.dtype} {list(image.shape)}; a picture is uint8 [height, width, 3], RGB, 0 to 255",
+        "convert it first; pixels.from_unit makes bytes of floats from 0 to 1",
+    )
+
+
+def _control_value(control: Control, value: float | Sequence[float]) -> NDArray[np.float32]:
+    """A checked value as the graph takes it: float32 of the control's shape."""
+    why = f"it goes from {control.minimum:g} to {control.maximum:g}"
+    try:
+        numbers = np.asarray(value, dtype=np.float32)
+        made = np.broadcast_to(numbers, control.shape)
+    except (TypeError, ValueError):
+        why = (
+            f"it takes {' x '.join(str(side) for side in control.shape)} numbers from {control.minimum:g} to "
+        )
+        why += f"{control.maximum:g}"
+    else:
+        if ((made >= control.minimum) & (made <= control.maximum)).all():  # False for NaN, too
+            return np.ascontiguousarray(made)
+    raise UsageError("E_CONTROL_RANGE", f"cannot set {control.name} to {value!r}", why, control.help)
