@@ -1,0 +1,189 @@
+"""The one place that writes files: complete under their name, or not there at all.
+
+A job writes to a temporary file beside the output and renames it when it is complete, so that a half file is never
+taken for a finished one, and a finished one never lost to a failed second try.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import OutputError
+
+__all__ = ["Draft", "write_error"]
+
+_held: set[Path] = set()  # the locks of this process
+
+
+class Draft:
+    """A file in the making: write to `.temp`, then `commit()`, `discard()` or `keep_part()`.
+
+    Made before the work starts, so that whatever forbids the output is known before anything is spent on it.
+    Raises OutputError: the output exists (without `overwrite`), is one of `inputs`, its folder is missing or
+    not writable, or another job is writing it.
+    """
+
+    def __init__(
+        self, path: str | Path, *, inputs: Iterable[str | Path] = (), overwrite: bool = False
+    ) -> None:
+        given = Path(path)
+        self._what = f"cannot write {given}"
+        self.path = given.resolve()  # through links: the file that is meant, not the link, is replaced
+        self._overwrite = overwrite
+        self._check(inputs)
+        self._lock = self.path.with_name(
+            f".allaprima-{hashlib.sha256(os.fsencode(self.path.name)).hexdigest()[:16]}.lock"
+        )
+        # short, because a name may have 255 bytes and this one adds some; with the extension, which chooses the format
+        self.temp = self.path.with_name(
+            f".{self.path.stem[:40]}.{secrets.token_hex(4)}.part{self.path.suffix}"
+        )
+        self._take_lock()
+        try:
+            os.close(os.open(self.temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except OSError as error:
+            self._release_lock()
+            raise write_error(given, error) from error
+        self._open = True
+
+    def commit(self) -> None:
+        """Give the finished file its name. Durable when this returns."""
+        try:
+            if not self._overwrite and self.path.exists():
+                raise self._exists()
+            _flush(self.temp)
+            os.replace(self.temp, self.path)
+            _flush(self.path.parent)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        finally:
+            self.discard()
+
+    def keep_part(self) -> Path:
+        """Keep what is there as `NAME.partial.EXT`; the output's own name is not taken. Returns where."""
+        part = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
+        try:
+            os.replace(self.temp, part)
+        except OSError as error:
+            raise write_error(part, error) from error
+        finally:
+            self.discard()
+        return part
+
+    def discard(self) -> None:
+        """Leave nothing behind. May be called twice."""
+        if self._open:
+            self._open = False
+            self.temp.unlink(missing_ok=True)
+            self._release_lock()
+
+    def _release_lock(self) -> None:
+        _held.discard(self._lock)
+        self._lock.unlink(missing_ok=True)
+
+    def _check(self, inputs: Iterable[str | Path]) -> None:
+        path = self.path
+        for source in inputs:
+            if path.exists() and Path(source).exists() and path.samefile(source):
+                raise OutputError(
+                    "E_OUTPUT_IS_INPUT", self._what, "it is the file that is read", "choose another name"
+                )
+        if path.is_dir():
+            raise OutputError("E_OUTPUT_FOLDER", self._what, "it is a folder", "name a file in it")
+        if path.exists() and not path.is_file():
+            raise OutputError("E_OUTPUT_KIND", self._what, "it is not a regular file", "name a file")
+        if not path.parent.is_dir():
+            raise OutputError(
+                "E_OUTPUT_NO_FOLDER",
+                self._what,
+                f"there is no folder {path.parent}",
+                "make it, or choose another",
+            )
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise OutputError(
+                "E_OUTPUT_PERMISSION",
+                self._what,
+                f"the folder {path.parent} may not be written to",
+                "choose another folder",
+            )
+        if path.exists() and not self._overwrite:
+            raise self._exists()
+
+    def _exists(self) -> OutputError:
+        return OutputError(
+            "E_OUTPUT_EXISTS", self._what, "the file exists", "use --overwrite, or choose another name"
+        )
+
+    def _take_lock(self) -> None:
+        for _ in range(2):
+            try:
+                lock = os.open(self._lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileExistsError:
+                if not _abandoned(self._lock):
+                    raise OutputError(
+                        "E_OUTPUT_BUSY",
+                        self._what,
+                        "another job is writing it",
+                        f"wait for it, or delete {self._lock} if there is none",
+                    ) from None
+                self._lock.unlink(missing_ok=True)
+            except OSError as error:
+                raise write_error(self.path, error) from error
+            else:
+                with os.fdopen(lock, "w") as file:
+                    file.write(f"{os.getpid()}\n")
+                _held.add(self._lock)
+                return
+        raise OutputError("E_OUTPUT_BUSY", self._what, "another job is writing it", "wait for it")
+
+
+def write_error(path: str | Path, error: OSError) -> OutputError:
+    """The OutputError for what the system said while `path` was written."""
+    what = f"cannot write {path}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = ""
+        with contextlib.suppress(OSError):
+            free = f" ({shutil.disk_usage(Path(path).resolve().parent).free / 1e6:,.0f} MB left)"
+        return OutputError(
+            "E_OUTPUT_FULL", what, f"the disk is full{free}", "make room, or choose another disk"
+        )
+    if error.errno == errno.EFBIG:
+        return OutputError(
+            "E_OUTPUT_FULL", what, "the file would be larger than allowed here", "see ulimit -f"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError("E_OUTPUT_PERMISSION", what, "permission denied", "choose another folder")
+    return OutputError("E_OUTPUT_FAILED", what, error.strerror or str(error), "check the disk")
+
+
+def _abandoned(lock: Path) -> bool:
+    """Whether the job that took this lock is gone: killed, or the power went out."""
+    if lock in _held or os.name == "nt":  # on Windows, signal 0 would end the process that it asks about
+        return False
+    try:
+        owner = int(lock.read_text().strip())
+        if owner == os.getpid():
+            return True  # a container that was killed and started again gives the same number
+        os.kill(owner, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    except (ValueError, OSError):
+        return False  # just being written, or another user's: believe it
+    return False
+
+
+def _flush(path: Path) -> None:
+    """To the disk itself; a rename before that can survive a power cut while the content does not."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems cannot; the rename is still whole
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

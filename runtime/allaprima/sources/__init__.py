@@ -1,0 +1,74 @@
+"""Where frames come from: pictures, video files, cameras, and sources made of arithmetic.
+
+with open_source("clip.mp4") as source:
+    for frame in source: ...
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from .camera import Camera, list_cameras, open_camera
+from .live import Capture, EndOfCapture, LiveSource
+from .pictures import PictureFolder, PictureSource, pictures_in
+from .sniff import is_picture, kind_of, readable
+from .source import Source
+from .synthetic import BarsSource, bars, fake_camera
+from .video import OnCorrupt, VideoSource
+
+__all__ = [
+    "BarsSource",
+    "Camera",
+    "Capture",
+    "EndOfCapture",
+    "LiveSource",
+    "OnCorrupt",
+    "PictureFolder",
+    "PictureSource",
+    "Source",
+    "VideoSource",
+    "is_picture",
+    "list_cameras",
+    "open_source",
+    "pictures_in",
+]
+
+
+def open_source(
+    spec: str | Path, *, size: tuple[int, int] | None = None, on_corrupt: OnCorrupt = "fail"
+) -> Source:
+    """Whatever `spec` names, as a `Source`: a file (picture or video, by its content), `bars:...`, `fake:...`, or a
+    camera by number (`0`), path (`/dev/video0`) or name.
+
+    `size` (width, height) is a box that files are shrunk to fit, and what a camera is asked for. A file whose name is
+    a number or begins with `bars:` is reached as `./0`. Raises InputError, DeviceError or UsageError.
+    """
+    text = str(spec)
+    if text.startswith("bars:"):
+        return bars(text)
+    if text.startswith("fake:"):
+        return fake_camera(text)
+    if text.isdigit() or text.startswith("/dev/video") or text.startswith("/dev/v4l/"):
+        return open_camera(text, size=size)
+    path = Path(text)
+    if not path.exists() and _could_be_a_camera(text):
+        return open_camera(text, size=size)
+    path = readable(path)
+    if kind_of(path) == "picture":
+        return PictureSource(path, size=size)
+    return VideoSource(path, size=size, on_corrupt=on_corrupt)
+
+
+def _could_be_a_camera(text: str) -> bool:
+    """A name without a folder and an extension that is part of a camera's name here. Otherwise it is a missing file."""
+    if "://" in text:
+        raise InputError(
+            "E_INPUT_ADDRESS",
+            f"cannot read {text}",
+            "network addresses are not read",
+            "download it to a file first",
+        )
+    if "/" in text or "\\" in text or Path(text).suffix:
+        return False
+    return any(text.lower() in camera.name.lower() for camera in list_cameras())

@@ -1,0 +1,243 @@
+"""Cameras of every kind as a `Source`: read in their own thread, watched, never waited for in vain.
+
+Drivers answer a pulled plug in three ways: they fail, they give the last picture again and again, or they never
+return. All three become DeviceError E_CAMERA_LOST here, within seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+
+from ..errors import AllaPrimaError, DeviceError
+from ..frame import Frame, Image
+
+__all__ = ["Capture", "EndOfCapture", "LiveSource"]
+
+_BLACK = 12  # of 255; a covered lens has some noise
+
+
+class EndOfCapture(Exception):
+    """The capture ended as it was asked to; no fault."""
+
+
+class Capture(Protocol):
+    """A device that is open. The seam at which tests and the `fake:` camera come in."""
+
+    notes: list[str]
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def rate(self) -> Fraction | None: ...
+
+    def read(self) -> Image | None:
+        """The next picture, (H, W, 3) uint8 RGB; None when the device gave nothing. May block. One thread calls it."""
+
+    def close(self) -> None:
+        """Let go of the device. Called once, perhaps while another thread is in `read`, which then returns soon."""
+
+
+class LiveSource:
+    """A `Capture` as a live `Source`. The newest picture waits in one slot; a reader who is late misses the others.
+
+    `open` is called in a thread and may take `open_seconds`; it raises DeviceError itself or returns the capture.
+    No picture for `stall_seconds`, or exactly the same for `freeze_seconds`: E_CAMERA_LOST. A sensor has noise, so
+    that no two pictures of a camera that works are equal. Black pictures at the start are skipped for `black_seconds`.
+    """
+
+    live = True
+    duration = None
+    frames = None
+
+    def __init__(
+        self,
+        open: Callable[[], Capture],
+        name: str,
+        *,
+        open_seconds: float = 15.0,
+        stall_seconds: float = 2.0,
+        freeze_seconds: float = 3.0,
+        black_seconds: float = 3.0,
+    ) -> None:
+        self.name = name
+        self._stall_seconds = stall_seconds
+        self._freeze_seconds = freeze_seconds
+        self._black_seconds = black_seconds
+        self._capture = _open_in_time(open, name, open_seconds)
+        self.name = self._capture.name
+        self.width, self.height = self._capture.width, self._capture.height
+        self.rate = self._capture.rate
+        self.notes = self._capture.notes
+        self._changed = threading.Condition()
+        self._newest: Frame | None = None
+        self._error: BaseException | None = None
+        self._ended = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._read, name=f"camera {self.name}", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames as they come; `index` counts those that were missed, too, and `time` is `time.monotonic()`."""
+        while True:
+            with self._changed:
+                came = self._changed.wait_for(
+                    lambda: self._newest is not None or self._ended, timeout=self._stall_seconds
+                )
+                frame, self._newest = self._newest, None
+                if frame is None and self._error is not None:
+                    raise self._error
+            if frame is not None:
+                yield frame
+            elif not came:
+                raise self._lost(f"it has given no picture for {self._stall_seconds:g} s")
+            else:
+                return
+
+    def close(self) -> None:
+        """Let go of the camera. Its thread is gone afterwards, unless the driver itself never returns."""
+        if self._closing:
+            return
+        self._closing = True
+        self._capture.close()
+        self._thread.join(timeout=1.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        """The camera's thread."""
+        try:
+            self._read_until_closed()
+        except EndOfCapture:
+            pass
+        except Exception as error:  # whatever it is, it belongs to the person in the for loop
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _read_until_closed(self) -> None:
+        index = 0
+        started = time.monotonic()
+        seen_light = False
+        changed_at = came_at = started
+        last: Image | None = None
+        while not self._closing:
+            image = self._capture.read()
+            now = time.monotonic()
+            if self._closing:
+                return
+            if image is None:
+                if now - came_at > self._stall_seconds:
+                    raise self._lost(f"it has given no picture for {self._stall_seconds:g} s")
+                time.sleep(0.005)  # a pulled camera answers at once, again and again
+                continue
+            came_at = now
+            if not seen_light:
+                if _is_black(image) and now - started < self._black_seconds:
+                    changed_at = now
+                    continue
+                seen_light = not _is_black(image)
+                if not seen_light and index == 0:
+                    self.notes.append(
+                        "the camera gives black pictures: is the lens covered, or another program using it?"
+                    )
+            if last is None or not _same(image, last) or not seen_light:
+                changed_at = now
+            elif now - changed_at > self._freeze_seconds:
+                raise self._lost(f"its picture has been frozen for {self._freeze_seconds:g} s")
+            last = image
+            self._note_size(image)
+            with self._changed:
+                self._newest = Frame(image, index, now)
+                self._changed.notify_all()
+            index += 1
+
+    def _note_size(self, image: Image) -> None:
+        height, width = image.shape[:2]
+        if (width, height) != (self.width, self.height):
+            self.notes.append(
+                f"the camera changed its size from {self.width}x{self.height} to {width}x{height}"
+            )
+            self.width, self.height = width, height
+
+    def _lost(self, why: str) -> DeviceError:
+        return DeviceError(
+            "E_CAMERA_LOST", f"lost the camera {self.name!r}", why, "check its plug, then start again"
+        )
+
+
+def _open_in_time(open: Callable[[], Capture], name: str, seconds: float) -> Capture:
+    """Open in a thread, because some drivers never return while another program holds the camera."""
+    result: list[Capture] = []
+    errors: list[BaseException] = []
+    lock = threading.Lock()
+    too_late = False
+
+    def work() -> None:
+        try:
+            capture = open()
+        except BaseException as error:
+            errors.append(error)
+            return
+        with lock:
+            if not too_late:
+                result.append(capture)
+                return
+        capture.close()
+
+    thread = threading.Thread(target=work, name=f"opening {name}", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    with lock:
+        too_late = True
+    if result:
+        return result[0]
+    if errors:
+        if isinstance(errors[0], AllaPrimaError):
+            raise errors[0]
+        raise DeviceError(
+            "E_CAMERA_FAILED",
+            f"cannot open the camera {name!r}",
+            str(errors[0]),
+            "try another one: allaprima cameras",
+        ) from errors[0]
+    raise DeviceError(
+        "E_CAMERA_BUSY",
+        f"cannot open the camera {name!r}",
+        f"it has not answered for {seconds:g} s; another program may be using it",
+        "close that program and try again",
+    )
+
+
+def _is_black(image: Image) -> bool:
+    return int(image[::8, ::8].max(initial=0)) <= _BLACK
+
+
+def _same(image: Image, last: Image) -> bool:
+    """Exactly equal; the sample saves the full comparison for the usual case that they are not."""
+    return (
+        image.shape == last.shape
+        and np.array_equal(image[::16, ::16], last[::16, ::16])
+        and np.array_equal(image, last)
+    )
