@@ -50,7 +50,7 @@ def inspect(data: bytes, where: str) -> OnnxFile:
         raise _refused(where, f"it is {found}, not an ONNX model", "get the file again")
     try:
         return _inspect(memoryview(data), where)
-    except (IndexError, ValueError):
+    except (LookupError, ValueError):
         raise _refused(where, "it is damaged or cut off", "get the file again") from None
 
 

@@ -5,13 +5,17 @@ The network is one 3x3 convolution with known weights, so that a test can say wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from allaprima.archive import seal
+from allaprima.backends import BACKENDS, load
+from allaprima.errors import DeviceError
 from allaprima.manifest import (
     Control,
     Geometry,
@@ -95,10 +99,65 @@ def frame_model(
         [helper.make_tensor_value_info("styled", TensorProto.UINT8, [1, *size, 3])],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
+    return _as_file(graph, metadata or {})
+
+
+def echo_model(metadata: dict[str, str]) -> bytes:
+    """A graph with a state: paints the mean of this picture and the one before (black before the first)."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["memory_next"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["memory_next", "memory"], ["sum"]),
+        helper.make_node("Mul", ["sum", "half"], ["mean"]),
+        helper.make_node("Cast", ["mean"], ["styled"], to=TensorProto.UINT8),
+    ]
+    memory = [1, "height", "width", 3]
+    graph = helper.make_graph(
+        nodes,
+        "echo",
+        [
+            helper.make_tensor_value_info("image", TensorProto.UINT8, memory),
+            helper.make_tensor_value_info("memory", TensorProto.FLOAT, memory),
+        ],
+        [
+            helper.make_tensor_value_info("styled", TensorProto.UINT8, memory),
+            helper.make_tensor_value_info("memory_next", TensorProto.FLOAT, memory),
+        ],
+        [numpy_helper.from_array(np.array(0.5, np.float32), "half")],
+    )
+    return _as_file(graph, metadata)
+
+
+def double_model(metadata: dict[str, str]) -> bytes:
+    """A graph of scale 2: every pixel four times."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node(
+            "Resize",
+            ["planes", "", "scales"],
+            ["doubled"],
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+        helper.make_node("Transpose", ["doubled"], ["pixels"], perm=[0, 2, 3, 1]),
+        helper.make_node("Cast", ["pixels"], ["styled"], to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "double",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, "height", "width", 3])],
+        [helper.make_tensor_value_info("styled", TensorProto.UINT8, [1, "height2", "width2", 3])],
+        [numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")],
+    )
+    return _as_file(graph, metadata)
+
+
+def _as_file(graph: onnx.GraphProto, metadata: dict[str, str]) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
-    helper.set_model_props(model, metadata or {})
+    helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -150,18 +209,25 @@ def variant(name: str, *, fixed: tuple[int, int] | None = None) -> Variant:
     )
 
 
-def make_bundle(folder: Path, *, promise: Manifest | None = None, poison: float = 0.0) -> Path:
-    """A sealed bundle in `folder`, with every variant that `promise` has."""
+def make_bundle(
+    folder: Path,
+    *,
+    promise: Manifest | None = None,
+    poison: float = 0.0,
+    model: Callable[[dict[str, str]], bytes] | None = None,
+) -> Path:
+    """A sealed bundle in `folder`, with every variant that `promise` has; `model` instead of `frame_model`."""
     promise = promise or manifest()
     (folder / "golden").mkdir(parents=True)
     for one in promise.variants:
-        model = frame_model(
-            precision=one.precision,
-            size=one.fixed or ("height", "width"),
-            poison=poison,
-            metadata=promise.metadata(one.name),
+        metadata = promise.metadata(one.name)
+        size = one.fixed or ("height", "width")
+        data = (
+            model(metadata)
+            if model
+            else frame_model(precision=one.precision, size=size, poison=poison, metadata=metadata)
         )
-        (folder / one.file).write_bytes(model)
+        (folder / one.file).write_bytes(data)
     image = ramp(48, 64)
     Pictures.fromarray(image).save(folder / "golden" / "image.png")
     Pictures.fromarray(painted(image)).save(folder / "golden" / "styled.png")
@@ -169,3 +235,18 @@ def make_bundle(folder: Path, *, promise: Manifest | None = None, poison: float 
     (folder / "card.md").write_text("# Negative\n")
     seal(folder, promise)
     return folder
+
+
+def startable_backends() -> list[Any]:
+    """Every written row of BACKENDS for `parametrize`; those that cannot start are skipped, with the reason."""
+    rows = []
+    for name, entry in BACKENDS.items():
+        if entry.module is None:
+            continue
+        try:
+            load(name)
+        except DeviceError as error:
+            rows.append(pytest.param(name, marks=pytest.mark.skip(reason=f"{name}: {error.why}")))
+        else:
+            rows.append(pytest.param(name))
+    return rows

@@ -1,0 +1,217 @@
+"""Every backend of the table runs the same graph to the same bytes, and a choice is never silent."""
+
+import builtins
+import os
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+
+import bundles
+import numpy as np
+import pytest
+from allaprima import backends
+from allaprima.backends import BACKENDS, Entry, load, start
+from allaprima.bundle import Bundle
+from allaprima.errors import DeviceError, UsageError
+
+EVERY_BACKEND = bundles.startable_backends()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    promise = bundles.manifest(variants=(bundles.variant("fp32"), bundles.variant("fp16")))
+    return Bundle.open(bundles.make_bundle(tmp_path_factory.mktemp("b") / "negative.prima", promise=promise))
+
+
+def sample(height: int = 40, width: int = 56, strength: float = 1.0) -> dict[str, np.ndarray]:
+    return {"image": bundles.ramp(height, width)[None], "strength": np.full(1, strength, np.float32)}
+
+
+@pytest.mark.parametrize("name", EVERY_BACKEND)
+def test_every_backend_and_precision_paints_what_numpy_paints(bundle, name):
+    kind, device = load(name)
+    for precision in set(kind.precisions(device)) - {"int8"}:  # the bundle has no int8
+        started = start(bundle, sample(), name=name, precision=precision)
+        found = started.backend.run(sample(strength=0.6))["styled"][0].astype(int)
+        started.backend.close()
+        # one step in fp32; in 8 or 11 bits of mantissa the mean of nine pixels loses its last bits
+        assert np.abs(found - bundles.painted(bundles.ramp(40, 56), 0.6)).max() <= (
+            1 if precision == "fp32" else 3
+        )
+        assert started.backend.precision == precision
+        assert precision in started.line
+
+
+@pytest.mark.parametrize("name", EVERY_BACKEND)
+def test_answers_belong_to_the_caller_and_inputs_stay_as_they_are(bundle, name):
+    backend = start(bundle, sample(), name=name).backend
+    inputs = sample()
+    first = backend.run(inputs)["styled"]
+    kept = first.copy()
+    backend.run({**inputs, "image": 255 - inputs["image"]})
+    assert np.array_equal(first, kept)
+    assert np.array_equal(inputs["image"], sample()["image"])
+    backend.close()
+
+
+@pytest.mark.parametrize("name", EVERY_BACKEND)
+def test_threads_are_as_many_as_asked(bundle, name):
+    assert "1 threads" in start(bundle, sample(), name=name, threads=1).line
+
+
+@pytest.mark.parametrize("name", EVERY_BACKEND)
+def test_device_that_is_not_there_is_refused_with_those_that_are(bundle, name):
+    with pytest.raises(DeviceError, match=r"it has .*cpu") as caught:
+        start(bundle, sample(), name=f"{name}:npu9000")
+    assert caught.value.code == "E_BACKEND_UNAVAILABLE"
+
+
+def test_ort_takes_a_provider_by_its_short_or_whole_name(bundle):
+    pytest.importorskip("onnxruntime")
+    for device in ("cpu", "CPU", "CPUExecutionProvider"):
+        assert "(CPU," in start(bundle, sample(), name=f"ort:{device}").line
+
+
+def test_no_name_takes_the_best_that_starts_and_says_why_not_the_others(bundle):
+    started = start(bundle, sample())
+    assert started.name == next(name for name in BACKENDS if name not in started.passed_over)
+    assert "passed over: tensorrt (comes with a later release)" in started.line
+
+
+def test_bf16_is_taken_where_the_processor_has_it(bundle):
+    pytest.importorskip("openvino")
+    has_bf16 = "bf16" in load("openvino")[0].precisions(None)
+    assert start(bundle, sample(), name="openvino").backend.precision == ("bf16" if has_bf16 else "fp32")
+
+
+def test_backend_that_fails_to_start_is_passed_over_with_its_own_words(bundle, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    kind, _ = load("ort")
+
+    class Broken(kind):  # type: ignore[misc, valid-type]
+        def __init__(self, *args, **settings):
+            raise OSError("libcublasLt.so.12: cannot open shared object file\nand a page of trace")
+
+    real = backends.import_module
+    broken = type(sys)("broken")
+    broken.Runner = Broken
+    monkeypatch.setitem(BACKENDS, "openvino", Entry(".broken", "openvino", "cpu"))
+    monkeypatch.setattr(backends, "import_module", lambda n, p: broken if n == ".broken" else real(n, p))
+    started = start(bundle, sample())
+    assert started.name == "ort"
+    assert "openvino (libcublasLt.so.12: cannot open shared object file)" in started.line
+    with pytest.raises(DeviceError, match="libcublasLt") as caught:
+        start(bundle, sample(), name="openvino")
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_backend_whose_package_is_missing_names_the_pip_command(bundle, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.split(".")[0] in ("onnxruntime", "openvino"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *args, **kwargs)
+
+    from allaprima.backends import openvino
+
+    openvino._core.cache_clear()
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(DeviceError, match=r"onnxruntime is not installed.*pip install 'allaprima\[cpu\]'"):
+        start(bundle, sample(), name="ort")
+    with pytest.raises(
+        DeviceError, match=r"no backend starts.*openvino is not installed.*onnxruntime is not"
+    ) as caught:
+        start(bundle, sample())
+    assert caught.value.code == "E_BACKEND_UNAVAILABLE"
+
+
+def test_tensorrt_has_its_place_and_says_that_it_is_not_written_yet(bundle):
+    assert next(iter(BACKENDS)) == "tensorrt"
+    with pytest.raises(DeviceError, match="later release"):
+        start(bundle, sample(), name="tensorrt")
+
+
+def test_unknown_backend_and_precision_get_the_nearest(bundle):
+    with pytest.raises(UsageError, match="'openvin'; did you mean 'openvino'"):
+        start(bundle, sample(), name="openvin")
+    with pytest.raises(UsageError, match="'fp61'; did you mean 'fp16'"):
+        start(bundle, sample(), precision="fp61")
+
+
+def test_precision_that_a_backend_does_not_have_is_refused_and_another_backend_found(bundle, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(DeviceError, match=r"'ort' does not run in bf16.*fp32, fp16") as caught:
+        start(bundle, sample(), name="ort", precision="bf16")
+    assert caught.value.code == "E_PRECISION_UNAVAILABLE"
+    monkeypatch.delitem(BACKENDS, "openvino")
+    with pytest.raises(DeviceError, match="no backend here runs in bf16") as caught:
+        start(bundle, sample(), precision="bf16")
+    assert caught.value.code == "E_PRECISION_UNAVAILABLE"
+
+
+def test_precision_that_the_style_lacks_lists_its_variants(bundle):
+    with pytest.raises(UsageError, match=r"no variant for int8 at 56x40.*it has fp32, fp16"):
+        start(bundle, sample(), precision="int8")
+
+
+@pytest.mark.parametrize("name", EVERY_BACKEND)
+def test_numbers_that_overflow_are_found_at_the_start(tmp_path, name):
+    poisoned = Bundle.open(bundles.make_bundle(tmp_path / "negative.prima", poison=float("nan")))
+    with pytest.raises(DeviceError, match="one flat colour") as caught:
+        start(poisoned, sample(), name=name)
+    assert caught.value.code == "E_BACKEND_ANSWER"
+
+
+@pytest.mark.parametrize("name", EVERY_BACKEND)
+def test_answer_that_is_not_what_the_manifest_promises_is_found_at_the_start(tmp_path, name):
+    wrong = Bundle.open(bundles.make_bundle(tmp_path / "negative.prima", model=bundles.double_model))
+    with pytest.raises(DeviceError, match="80, 112"):
+        start(wrong, {"image": sample()["image"]}, name=name)
+
+
+def test_variant_of_exactly_this_size_is_preferred(tmp_path):
+    variants = (bundles.variant("fp32"), bundles.variant("fp32-40x56", fixed=(40, 56)))
+    both = Bundle.open(
+        bundles.make_bundle(tmp_path / "negative.prima", promise=bundles.manifest(variants=variants))
+    )
+    assert start(both, sample(), precision="fp32").variant.name == "fp32-40x56"
+    assert start(both, sample(41, 56), precision="fp32").variant.name == "fp32"
+
+
+def test_two_installed_runtimes_of_one_folder_are_told(bundle, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    from allaprima.backends import ort
+
+    monkeypatch.setattr(ort, "version", lambda name: "1.31.1")
+    notes = start(bundle, sample(), name="ort").backend.notes
+    assert len(notes) == 1
+    assert "onnxruntime 1.31.1 and onnxruntime-gpu 1.31.1 overwrite each other" in notes[0]
+
+    def only_one(name):
+        if name == "onnxruntime-gpu":
+            raise PackageNotFoundError(name)
+        return "1.31.1"
+
+    monkeypatch.setattr(ort, "version", only_one)
+    assert start(bundle, sample(), name="ort").backend.notes == ()
+
+
+def test_vendors_cannot_report_home():
+    code = (
+        "import os, sys\n"
+        "from allaprima.backends import load\n"
+        "from allaprima.errors import DeviceError\n"
+        "for name in ('ort', 'openvino'):\n"
+        "    try: load(name)\n"
+        "    except DeviceError: pass\n"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'], sys.modules.get('openvino_telemetry', 'not imported'))\n"
+    )
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("ORT_DISABLE_TELEMETRY", "CI")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.split(maxsplit=1)[0] == "1"
+    assert done.stdout.split(maxsplit=1)[1].strip() in ("None", "not imported")

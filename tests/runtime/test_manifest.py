@@ -1,0 +1,167 @@
+"""The manifest reads back what it wrote, and refuses the rest in words."""
+
+import json
+from dataclasses import replace
+
+import bundles
+import pytest
+from allaprima.errors import BundleError
+from allaprima.manifest import (
+    Control,
+    FileRecord,
+    Manifest,
+    Parity,
+    State,
+    Tolerance,
+    is_safe_name,
+    resolve_shape,
+)
+from allaprima.metrics import Difference
+
+
+def read(table: dict) -> Manifest:
+    return Manifest.from_json(json.dumps(table), "x.prima/manifest.json")
+
+
+def table() -> dict:
+    made: dict = json.loads(bundles.manifest().to_json())
+    return made
+
+
+def test_manifest_reads_back_what_it_wrote():
+    full = bundles.manifest(
+        states=(State(name="memory", shape=(1, 8, "height/4", "width/4")),),
+        variants=(bundles.variant("fp32"), bundles.variant("int8-720x1280", fixed=(720, 1280))),
+        files={"model.onnx": FileRecord(sha256="0" * 64, bytes=1)},
+    )
+    assert Manifest.from_json(full.to_json(), "here") == full
+
+
+def test_unknown_key_is_refused_with_the_near_one_and_the_file():
+    wrong = table()
+    wrong["geometry"]["minimun"] = 16
+    with pytest.raises(
+        BundleError, match=r"x.prima/manifest.json.*minimun.*did you mean 'minimum'"
+    ) as caught:
+        read(wrong)
+    assert caught.value.code == "E_BUNDLE_MANIFEST"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.update(name="Starry Night"), "small letters"),
+        (lambda t: t["variants"].append(t["variants"][0]), "'fp32' is the name of two variants"),
+        (lambda t: t["variants"].clear(), "variants"),
+        (lambda t: t["variants"][0].update(file="../model.onnx"), "plain relative file name"),
+        (lambda t: t["controls"].append(dict(t["controls"][0], name="image")), "name of two inputs"),
+        (lambda t: t["controls"][0].update(default=2.0), "outside 0.0..1.0"),
+        (lambda t: t["golden"]["controls"].update(strenght=1.0), "'strenght', which is not a control"),
+        (lambda t: t["inputs"].append(dict(t["inputs"][0], name="second")), "exactly one picture"),
+        (lambda t: t["inputs"][0].update(layout="NCHW"), "NHWC"),
+        (lambda t: t["inputs"][0].update(shape=[1, "h", "width", 3]), "'h'"),
+        (lambda t: t["geometry"].update(minimum="16"), "minimum"),
+        (lambda t: t["geometry"].update(scale=0), "scale"),
+        (lambda t: t.pop("licence"), "needs a setting 'licence'"),
+        (
+            lambda t: t.update(files={"A": {"sha256": "0", "bytes": 1}, "a": {"sha256": "0", "bytes": 1}}),
+            "two files",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(change, message):
+    wrong = table()
+    change(wrong)
+    with pytest.raises(BundleError, match=message):
+        read(wrong)
+
+
+def test_manifest_of_a_newer_format_asks_for_an_upgrade():
+    newer = {"format": "allaprima-bundle", "format_version": 2, "anything": "else"}
+    with pytest.raises(BundleError, match=r"newer allaprima.*upgrade") as caught:
+        read(newer)
+    assert caught.value.code == "E_BUNDLE_NEWER"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xfe", b"[]", b"{", b"null", b"[" * 100_000, b'{"format": "other"}']
+)
+def test_what_is_no_manifest_is_refused(data):
+    with pytest.raises(BundleError, match="here"):
+        Manifest.from_json(data, "here")
+
+
+def test_any_damaged_byte_is_refused_or_still_a_manifest():
+    whole = bundles.manifest().to_json()
+    for at in range(0, len(whole), 5):
+        for byte in b'"}\x00\xff9':
+            damaged = whole[:at] + bytes([byte]) + whole[at + 1 :]
+            try:
+                Manifest.from_json(damaged, "here")
+            except BundleError:
+                continue
+
+
+@pytest.mark.parametrize(
+    ("shape", "numbers"),
+    [
+        ((1, "height", "width", 3), (1, 37, 50, 3)),
+        ((1, "2*height", "3*width", 3), (1, 74, 150, 3)),
+        ((8, "height/4", "width/8"), (8, 10, 7)),
+        (("2*height/3",), (25,)),
+    ],
+)
+def test_shapes_follow_the_picture_and_round_up(shape, numbers):
+    assert resolve_shape(shape, 37, 50) == numbers
+
+
+@pytest.mark.parametrize("size", ["h", "height*2", "height/0", "0*height", "", "height/", "batch"])
+def test_sizes_that_are_not_understood_are_refused(size):
+    with pytest.raises(ValueError, match="none of height"):
+        resolve_shape((size,), 64, 64)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "/x",
+        "a/../b",
+        "C:\\x",
+        "C:x",
+        "a\\b",
+        "a//b",
+        ".hidden",
+        "-x",
+        "~",
+        "",
+        "a/",
+        "é",
+        "a\n",
+        "a/b/c/d",
+    ],
+)
+def test_names_that_could_leave_the_bundle_are_not_safe(name):
+    assert not is_safe_name(name)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden/image.png", "model_fp32-720x1280.onnx", "_a/b/c"])
+def test_plain_names_are_safe(name):
+    assert is_safe_name(name)
+
+
+def test_parity_keeps_the_worst_of_each_figure_and_is_truthy_within_tolerance():
+    tolerance = Tolerance(psnr_db=40, ssim=0.98, max_difference=4)
+    seen = [Difference(50.0, 0.99, 2), Difference(45.0, 0.999, 4)]
+    parity = Parity.of(seen, against="numpy", tolerance=tolerance)
+    assert (parity.psnr_db, parity.ssim, parity.max_difference, parity.frames) == (45.0, 0.99, 4, 2)
+    assert parity
+    assert not replace(parity, max_difference=5)
+    assert not replace(parity, psnr_db=39.9)
+    assert not replace(parity, ssim=0.97)
+    assert replace(parity, max_difference=255, tolerance=replace(tolerance, max_difference=None))
+
+
+def test_control_with_its_default_out_of_range_cannot_be_made():
+    with pytest.raises(ValueError, match="outside"):
+        Control(name="strength", default=2.0, help="x")

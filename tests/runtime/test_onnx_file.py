@@ -1,0 +1,106 @@
+"""The head of an ONNX file is read without a vendor, and what a style has no use for is refused."""
+
+import bundles
+import numpy as np
+import onnx
+import pytest
+from allaprima.errors import BundleError
+from allaprima.onnx_file import inspect
+from onnx import TensorProto, helper, numpy_helper
+
+
+def model() -> onnx.ModelProto:
+    return onnx.load_from_string(bundles.frame_model(metadata={"hello": "wörld"}))
+
+
+def test_head_agrees_with_the_onnx_package():
+    head = inspect(bundles.frame_model(metadata={"hello": "wörld"}), "here")
+    assert (head.ir_version, head.opset, head.metadata) == (bundles.IR, bundles.OPSET, {"hello": "wörld"})
+    assert head.nodes == len(model().graph.node)
+
+
+def with_external_weights() -> onnx.ModelProto:
+    made = model()
+    weight = made.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../../etc/passwd")
+    return made
+
+
+def with_external_constant() -> onnx.ModelProto:
+    made = model()
+    tensor = numpy_helper.from_array(np.zeros(1, np.float32))
+    tensor.data_location = TensorProto.EXTERNAL
+    made.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
+    return made
+
+
+def with_operator(domain: str) -> onnx.ModelProto:
+    made = model()
+    made.graph.node.append(helper.make_node("EPContext", ["image"], ["x"], domain=domain))
+    return made
+
+
+def with_branch() -> onnx.ModelProto:
+    made = model()
+    branch = helper.make_graph([], "branch", [], [])
+    made.graph.node.append(helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch))
+    return made
+
+
+def with_function() -> onnx.ModelProto:
+    made = model()
+    made.functions.append(helper.make_function("", "Conv", ["x"], ["y"], [], [helper.make_opsetid("", 18)]))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (with_external_weights(), "another file"),
+        (with_external_constant(), "another file"),
+        (with_operator("com.microsoft"), "com.microsoft.EPContext"),
+        (with_branch(), "subgraph"),
+        (with_function(), "functions"),
+    ],
+)
+def test_models_that_could_do_more_than_paint_are_refused(made, reason):
+    with pytest.raises(BundleError, match=reason) as caught:
+        inspect(made.SerializeToString(), "here")
+    assert caught.value.code == "E_BUNDLE_MODEL"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git-lfs pointer"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"\x80\x04\x95", "pickle"),
+        (b"\x00" * 50, "damaged"),
+        (bytes(range(256)), "damaged"),
+    ],
+)
+def test_files_that_are_something_else_are_named(data, reason):
+    with pytest.raises(BundleError, match=reason):
+        inspect(data, "here")
+
+
+def test_a_model_cut_anywhere_is_refused():
+    whole = model()
+    whole.ClearField("metadata_props")  # so that the cut always lands in what a model cannot miss
+    data = whole.SerializeToString()
+    for end in range(1, len(data) - 8, 13):
+        with pytest.raises(BundleError):
+            inspect(data[:end], "here")
+
+
+def test_any_damaged_byte_is_refused_or_still_a_model():
+    whole = bundles.frame_model()
+    for at in range(len(whole)):
+        for byte in (0, 0x7F, 0xFF):
+            try:
+                inspect(whole[:at] + bytes([byte]) + whole[at + 1 :], "here")
+            except BundleError:
+                continue
