@@ -283,8 +283,8 @@ class Manifest:
     geometry: Geometry
     controls: tuple[Control, ...] = ()
     states: tuple[State, ...] = ()
-    variants: Annotated[tuple[Variant, ...], MinLen(1)]
-    """Best first: the first one of a precision is the one to use for any size."""
+    variants: tuple[Variant, ...]
+    """At least one. Best first: the first one of a precision is the one to use for any size."""
     golden: Golden | None
     """None only where an ONNX file is opened on its own."""
     lineage: Lineage
@@ -298,6 +298,8 @@ class Manifest:
             raise ValueError(
                 f"the name {self.name!r} is not made of small letters, digits and single hyphens"
             )
+        if not self.variants:
+            raise ValueError("there is no variant in `variants`")
         if len(self.inputs) != 1 or len(self.outputs) != 1:
             raise ValueError("format version 1 has exactly one picture in `inputs` and one in `outputs`")
         pictures = [tensor.name for tensor in self.inputs]

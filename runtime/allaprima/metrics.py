@@ -5,7 +5,7 @@ The exporter's parity, the golden check and the benchmarks all measure with this
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,14 @@ IDENTICAL_DB = 100.0
 """PSNR of equal pictures, and the most that is ever reported: JSON has no infinity."""
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Difference:
     psnr_db: float
+    """0 to 100, higher is nearer."""
     ssim: float
+    """-1 to 1, higher is nearer."""
     max_difference: int
-    """In byte values, 0 to 255."""
+    """Of any byte, 0 to 255."""
 
 
 def compare(image: Image, reference: Image) -> Difference:
