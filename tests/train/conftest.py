@@ -49,6 +49,7 @@ seed = 3
 [data]
 content = ["{photos}"]
 crop = 64
+context = 16
 held_out = 2
 workers = 0
 [generator]

@@ -142,7 +142,7 @@ def test_grey_alpha_and_small_pictures_are_taken(recipe: Recipes, features: Path
     Image.new("I;16", (80, 80), 30000).save(photos / "deep.png")
     crops = loop.Crops(loop.find_pictures([str(photos)]), recipe().data, seed=1)
     for number in range(6):
-        assert crops[number].shape == (3, 64, 64)
+        assert crops[number].shape == (3, 96, 96)  # 64 and 16 of context on each side
 
 
 def test_training_without_pictures_says_what_to_do(recipe: Recipes, features: Path, tmp_path: Path) -> None:

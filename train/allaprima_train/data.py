@@ -78,7 +78,7 @@ def read_picture(path: Path) -> Pictures.Image:
 
 
 class Crops(Dataset[Tensor]):
-    """`crops[n]` is training crop number n, for any n >= 0: (3, crop, crop) uint8 RGB."""
+    """`crops[n]` is training crop number n, for any n >= 0: (3, side, side) uint8 RGB, side = crop + 2 context."""
 
     def __init__(self, pictures: Sequence[Path], data: Data, seed: int) -> None:
         self.pictures, self.data, self.seed = list(pictures), data, seed
@@ -100,14 +100,12 @@ class Crops(Dataset[Tensor]):
         raise InputError("E_DATA_EMPTY", "none of the training pictures can be read", str(self.unreadable))
 
     def _crop(self, picture: Pictures.Image, chance: np.random.Generator) -> Tensor:
-        zoom = chance.uniform(*self.data.zoom)
-        side = min(self.data.crop / zoom, *picture.size)
+        whole = self.data.crop + 2 * self.data.context
+        side = min(whole / chance.uniform(*self.data.zoom), *picture.size)
         left = chance.uniform(0, picture.width - side)
         top = chance.uniform(0, picture.height - side)
         crop = picture.resize(
-            (self.data.crop, self.data.crop),
-            Pictures.Resampling.BICUBIC,
-            box=(left, top, left + side, top + side),
+            (whole, whole), Pictures.Resampling.BICUBIC, box=(left, top, left + side, top + side)
         )
         if self.data.flip and chance.random() < 0.5:
             crop = crop.transpose(Pictures.Transpose.FLIP_LEFT_RIGHT)
@@ -116,7 +114,7 @@ class Crops(Dataset[Tensor]):
 
 
 def batches(crops: Crops, batch: int, first_step: int, last_step: int) -> Iterator[Tensor]:
-    """The batches of the steps `first_step` ... `last_step` - 1: (batch, 3, crop, crop) uint8."""
+    """The batches of the steps `first_step` ... `last_step` - 1: (batch, 3, side, side) uint8."""
     numbers = [list(range(step * batch, (step + 1) * batch)) for step in range(first_step, last_step)]
     workers = crops.data.workers
     yield from DataLoader(

@@ -94,7 +94,7 @@ def load_features(path: Path | None = None) -> Vgg19:
             str(error).splitlines()[0],
             "it needs conv1_1.weight ... conv3_4.bias, OIHW",
         ) from None
-    return network.to(memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def from_torchvision() -> dict[str, Tensor]:

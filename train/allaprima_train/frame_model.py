@@ -16,16 +16,15 @@ from .generators import Generator
 __all__ = ["FrameModel", "paint"]
 
 
-def paint(generator: Generator, x: Tensor) -> Tensor:
+def paint(generator: Generator, x: Tensor, margin: int | None = None) -> Tensor:
     """Paint pictures of any size: (N, 3, H, W) float in [0, 1] -> the same shape, not clipped.
 
-    The edge pixels are repeated outwards, by the generator's margin and up to the next multiple of its stride,
-    and cut off again afterwards. A network with zero padding sees the border of what it is given, and under
-    a style loss it learns to hide brush strokes in a band along it; that band is in what is cut off, in
-    training exactly as in the exported graph.
+    The edge pixels are repeated outwards, by `margin` (the generator's own, unless a loss compares) and up to
+    the next multiple of its stride, and cut off again afterwards: the convolutions pad with zeros, and what
+    that does to the border lies in what is cut off.
     """
     height, width = x.shape[-2:]
-    margin, stride = generator.margin, generator.stride
+    margin, stride = generator.margin if margin is None else margin, generator.stride
     bottom, right = margin + -height % stride, margin + -width % stride
     painted = generator(F.pad(x, (margin, right, margin, bottom), mode="replicate"))
     return painted[..., margin : margin + height, margin : margin + width]

@@ -111,7 +111,9 @@ class State:
         objective.networks.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             objective.networks["generator"],
-            multi_avg_fn=lambda average, new, steps: move_average(list(average), list(new), int(steps), settings.ema),
+            multi_avg_fn=lambda average, new, steps: move_average(
+                list(average), list(new), int(steps), settings.ema
+            ),
         )
         self.optimisers = {
             name: torch.optim.Adam(player.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))

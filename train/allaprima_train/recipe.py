@@ -28,7 +28,10 @@ class Data:
     content: tuple[str, ...]
     """Folders (searched deeply) or files of photographs. Their subjects are what the style will be good at."""
     crop: Annotated[int, Ge(32)] = 192
-    """Side of the square training crops in pixels; a multiple of 8. Larger crops see larger strokes and cost more."""
+    """Side of the square that the losses see, in pixels; a multiple of 8. Larger sees larger strokes and costs more."""
+    context: Annotated[int, Ge(0)] = 64
+    """Pixels of the photograph around the crop that the generator sees and the losses do not; a multiple of 8. Less
+    than the generator's reach (some 80 pixels) and it learns where the border is, and hides style there."""
     zoom: tuple[float, float] = (0.8, 1.4)
     """Crops are taken at a scale drawn between these; above 1 enlarges, as full HD frames show things larger."""
     flip: bool = True
@@ -147,8 +150,10 @@ def _from_table(table: dict[str, Any], where: str) -> Recipe:
     except UsageError as error:
         what = error.what.replace("the top level", f"[{method}]")
         raise UsageError(error.code, what, error.why, error.next) from None
-    if recipe.data.crop % 8:
-        raise UsageError("E_SETTING", f"{where}: [data] crop = {recipe.data.crop}: must be a multiple of 8")
+    for name in ("crop", "context"):
+        if getattr(recipe.data, name) % 8:
+            value = getattr(recipe.data, name)
+            raise UsageError("E_SETTING", f"{where}: [data] {name} = {value}: must be a multiple of 8")
     if recipe.train.precision not in ("bf16", "fp32"):
         raise UsageError("E_SETTING", f"{where}: [train] precision must be 'bf16' or 'fp32'")
     return dataclasses.replace(recipe, objective=objective)
