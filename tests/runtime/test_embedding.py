@@ -1,0 +1,92 @@
+"""Every program in docs/embedding.md, taken from the page and run against the golden pair.
+
+C++ and Node need their runtime, which is no Python package: `ONNXRUNTIME_INCLUDE` and `ONNXRUNTIME_LIB` name
+the folders of onnxruntime_cxx_api.h and libonnxruntime.so, `NODE_MODULES` the one with onnxruntime-node.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import bundles
+import pytest
+from PIL import Image as Pictures
+
+pytest.importorskip("onnxruntime")
+
+PAGE = Path(__file__).parents[2] / "docs" / "embedding.md"
+
+
+def program(language: str, marker: str) -> str:
+    """The one block of that language with `marker` in it."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (found,) = [block for block in blocks if marker in block]
+    return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a bundle `starry.prima` and its golden picture as `photo.jpg` (a PNG) and `photo.ppm`."""
+    bundle = bundles.make_bundle(tmp_path / "starry.prima")
+    shutil.copy(bundle / "golden" / "image.png", tmp_path / "photo.jpg")
+    with Pictures.open(bundle / "golden" / "image.png") as picture:
+        picture.save(tmp_path / "photo.ppm")
+    return tmp_path
+
+
+def run(place: Path, *command: str, **environment: str) -> None:
+    done = subprocess.run(
+        command, cwd=place, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def prove(place: Path, painting: str, precision: str = "fp32") -> None:
+    run(place, sys.executable, "-c", program("python", "tolerances"), "starry.prima", painting, precision)
+
+
+def test_python_program_paints_the_golden_picture(place):
+    run(place, sys.executable, "-c", program("python", "InferenceSession"))
+    prove(place, "painting.png")
+
+
+def test_program_with_our_package_paints(place):
+    run(place, sys.executable, "-c", program("python", "Stylizer"))
+    assert (place / "painting.png").exists()
+
+
+def test_proof_fails_for_another_painting(place):
+    with pytest.raises(AssertionError, match="PSNR"):
+        prove(place, "photo.jpg")
+
+
+def test_cpp_program_paints_the_golden_picture(place):
+    include, library = os.environ.get("ONNXRUNTIME_INCLUDE"), os.environ.get("ONNXRUNTIME_LIB")
+    if not (include and library and shutil.which("g++")):
+        pytest.skip("needs g++, and ONNXRUNTIME_INCLUDE and ONNXRUNTIME_LIB")
+    (place / "paint.cpp").write_text(program("cpp", "onnxruntime_cxx_api.h"))
+    flags = ["-std=c++17", "-Wall", "-Werror", "-I", include, "-L", library, f"-Wl,-rpath,{library}"]
+    run(place, "g++", "paint.cpp", *flags, "-lonnxruntime", "-o", "paint")
+    run(place, "./paint", "starry.prima/model.onnx", "photo.ppm", "painting.ppm", ORT_DISABLE_TELEMETRY="1")
+    prove(place, "painting.ppm")
+
+
+def test_node_program_paints_the_golden_picture(place):
+    modules = os.environ.get("NODE_MODULES")
+    if not (modules and shutil.which("node")):
+        pytest.skip("needs node, and NODE_MODULES with onnxruntime-node in it")
+    (place / "node_modules").symlink_to(Path(modules).resolve())
+    (place / "paint.mjs").write_text(program("js", "onnxruntime-node"))
+    run(
+        place,
+        "node",
+        "paint.mjs",
+        "starry.prima/model.onnx",
+        "photo.ppm",
+        "painting.ppm",
+        ORT_DISABLE_TELEMETRY="1",
+    )
+    prove(place, "painting.ppm")
