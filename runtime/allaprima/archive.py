@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Protocol
 
 from .errors import BundleError, OutputError, QualityError
-from .manifest import FileRecord, Manifest
+from .manifest import METADATA_MANIFEST, METADATA_VARIANT, FileRecord, Manifest
+from .onnx_file import inspect
 
 __all__ = ["MANIFEST", "MAX_FILES", "MAX_FILE_BYTES", "Files", "open_files", "pack", "record", "seal"]
 
@@ -148,8 +149,10 @@ def record(data: bytes) -> FileRecord:
 def seal(folder: Path, manifest: Manifest) -> Manifest:
     """Write `manifest` into `folder` with the hash of every file there; gives back what was written.
 
-    The folder then is a bundle: it has passed the same checks that users' machines will make. Raises
-    QualityError E_PARITY for a variant out of tolerance, BundleError for what `Bundle.open` would refuse.
+    The folder then is a bundle: it has passed the same checks that users' machines will make. The ONNX files
+    have to carry `manifest.metadata(variant)` already. Raises QualityError E_PARITY for a variant out of
+    tolerance, BundleError E_BUNDLE_METADATA for a file that carries another manifest, and what `Bundle.open`
+    would raise.
     """
     from .bundle import Bundle
 
@@ -164,6 +167,17 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
                 "leave the variant out, or find what its export changes",
             )
     files = _Folder(folder)
+    for variant in manifest.variants:
+        where = f"{folder}: {variant.file}"
+        metadata = inspect(files.read(variant.file), where).metadata
+        carried = METADATA_MANIFEST in metadata and Manifest.from_json(metadata[METADATA_MANIFEST], where)
+        if carried != replace(manifest, files={}) or metadata.get(METADATA_VARIANT) != variant.name:
+            raise BundleError(
+                "E_BUNDLE_METADATA",
+                f"cannot pack {where}",
+                "its metadata has no manifest or another one, and people copy only the .onnx",
+                f"write manifest.metadata({variant.name!r}) into it first",
+            )
     names = [name for name in files.names() if name != MANIFEST]
     sealed = replace(manifest, files={name: record(files.read(name)) for name in names})
     _write_whole(folder / MANIFEST, sealed.to_json())

@@ -16,7 +16,7 @@ from . import settings
 from .archive import MANIFEST, MAX_FILE_BYTES, Files, open_files, record
 from .errors import BundleError, UsageError
 from .manifest import METADATA_MANIFEST, METADATA_VARIANT, Manifest, Variant
-from .onnx_file import inspect, sniff
+from .onnx_file import OnnxFile, inspect, sniff
 
 __all__ = ["Bundle", "find_style", "styles"]
 
@@ -106,12 +106,43 @@ class Bundle:
                     "the manifest speaks of this file and does not list it",
                     "export the style again with allaprima export",
                 )
-        models = {variant.file for variant in self.manifest.variants}
+        if self.manifest.golden is None:
+            raise BundleError(
+                "E_BUNDLE_GOLDEN",
+                f"refused {self.path}",
+                "it has no golden pair to prove itself with",
+                "export the style again with allaprima export",
+            )
+        variants = {variant.file: variant for variant in self.manifest.variants}
         for name in self.manifest.files:
             data = files.read(name)
             self._check(name, data)
-            if name in models or name.endswith(".onnx"):
-                inspect(data, f"{self.path}: {name}")
+            if name in variants:
+                self._check_model(variants[name], inspect(data, f"{self.path}: {name}"))
+            elif name.endswith(".onnx"):
+                raise BundleError(
+                    "E_BUNDLE_MEMBER",
+                    f"refused {self.path}: {name}",
+                    "it is a model and none of the manifest's variants",
+                    "remove it, or get the bundle again",
+                )
+
+    def _check_model(self, variant: Variant, found: OnnxFile) -> None:
+        """That the graph is the one which the manifest speaks of; what it computes only `check` can tell."""
+        where = f"{self.path}: {variant.file}"
+        for what, is_there, promised in (
+            ("inputs", sorted(found.inputs), sorted(self.manifest.graph_inputs)),
+            ("outputs", sorted(found.outputs), sorted(self.manifest.graph_outputs)),
+            ("opset", found.opset, variant.opset),
+            ("IR version", found.ir_version, variant.ir_version),
+        ):
+            if is_there != promised:
+                raise BundleError(
+                    "E_BUNDLE_MODEL",
+                    f"refused {where}",
+                    f"its {what}: {is_there}; the manifest promises {promised}",
+                    "export the style again with allaprima export",
+                )
 
     def _check(self, name: str, data: bytes) -> None:
         promised, found = self.manifest.files[name], record(data)

@@ -318,6 +318,17 @@ class Manifest:
                 if name not in controls:
                     raise ValueError(f"[golden] sets {name!r}, which is not a control")
 
+    @property
+    def graph_inputs(self) -> frozenset[str]:
+        """Names of everything that the graph has to be fed."""
+        pictures, controls = (one.name for one in self.inputs), (one.name for one in self.controls)
+        return frozenset([*pictures, *controls, *(state.name for state in self.states)])
+
+    @property
+    def graph_outputs(self) -> frozenset[str]:
+        """Names of everything that the graph answers."""
+        return frozenset([*(one.name for one in self.outputs), *(state.next_name for state in self.states)])
+
     def references(self) -> tuple[str, ...]:
         """The files that this manifest speaks of by name; a bundle has to hold all of them."""
         golden = (self.golden.image, self.golden.styled) if self.golden else ()

@@ -8,7 +8,7 @@ any vendor's parser sees the file: external data can point anywhere on the disk,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import BundleError
 
@@ -24,15 +24,19 @@ class OnnxFile:
     metadata: dict[str, str]
     """The file's `metadata_props`."""
     nodes: int
+    inputs: frozenset[str]
+    """Names of what has to be fed; weights that are listed as inputs are not among them."""
+    outputs: frozenset[str]
 
 
 # Field numbers of onnx.proto3; they are frozen for good.
 _MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 1, 7, 8, 14
 _MODEL_TRAINING, _MODEL_FUNCTIONS = 20, 25
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE_INITIALIZER = 1, 5, 15
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE_INITIALIZER = 1, 5, 11, 12, 15
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
-_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
+_TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
+_VALUE_NAME = 1
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
@@ -69,51 +73,64 @@ def sniff(data: bytes) -> str:
 
 
 def _inspect(data: memoryview, where: str) -> OnnxFile:
-    ir_version, opset, nodes = 0, 0, -1
+    ir_version, opset = 0, 0
+    graph: _Graph | None = None
     metadata: dict[str, str] = {}
-    for field, value in _fields(data):
-        if field == _MODEL_IR_VERSION:
+    for number, value in _fields(data):
+        if number == _MODEL_IR_VERSION:
             ir_version = _number(value)
-        elif field == _MODEL_OPSET:
+        elif number == _MODEL_OPSET:
             entry = dict(_fields(_message(value)))
             if bytes(_message(entry.get(_OPSET_DOMAIN, b""))) in _STANDARD_DOMAINS:
                 opset = _number(entry[_OPSET_VERSION])
-        elif field == _MODEL_METADATA:
+        elif number == _MODEL_METADATA:
             entry = dict(_fields(_message(value)))
-            key, text = (bytes(_message(entry.get(part, b""))) for part in (_ENTRY_KEY, _ENTRY_VALUE))
-            metadata[key.decode()] = text.decode()
-        elif field == _MODEL_GRAPH:
-            nodes = _inspect_graph(_message(value), where)
-        elif field in (_MODEL_TRAINING, _MODEL_FUNCTIONS):
+            metadata[_text(entry.get(_ENTRY_KEY, b""))] = _text(entry.get(_ENTRY_VALUE, b""))
+        elif number == _MODEL_GRAPH:
+            graph = _inspect_graph(_message(value), where)
+        elif number in (_MODEL_TRAINING, _MODEL_FUNCTIONS):
             raise _refused(where, "it has functions of its own", "export it with its functions inlined")
-    if nodes < 1 or not opset:
+    if graph is None or not graph.nodes or not opset:
         raise ValueError("no graph")
-    return OnnxFile(ir_version, opset, metadata, nodes)
+    inputs = frozenset(graph.inputs) - graph.weights
+    return OnnxFile(ir_version, opset, metadata, graph.nodes, inputs, frozenset(graph.outputs))
 
 
-def _inspect_graph(graph: memoryview, where: str) -> int:
-    nodes = 0
-    for field, value in _fields(graph):
-        if field == _GRAPH_NODE:
-            nodes += 1
-            if nodes > MAX_NODES:
+@dataclass
+class _Graph:
+    nodes: int = 0
+    inputs: set[str] = field(default_factory=set)
+    outputs: set[str] = field(default_factory=set)
+    weights: set[str] = field(default_factory=set)
+
+
+def _inspect_graph(graph: memoryview, where: str) -> _Graph:
+    found = _Graph()
+    for number, value in _fields(graph):
+        if number == _GRAPH_NODE:
+            found.nodes += 1
+            if found.nodes > MAX_NODES:
                 raise _refused(where, f"it has more than {MAX_NODES} nodes", "do not use this model")
             _inspect_node(_message(value), where)
-        elif field == _GRAPH_INITIALIZER:
-            _inspect_tensor(_message(value), where)
-        elif field == _GRAPH_SPARSE_INITIALIZER:
+        elif number == _GRAPH_INITIALIZER:
+            found.weights.add(_inspect_tensor(_message(value), where))
+        elif number == _GRAPH_INPUT:
+            found.inputs.add(_text(dict(_fields(_message(value)))[_VALUE_NAME]))
+        elif number == _GRAPH_OUTPUT:
+            found.outputs.add(_text(dict(_fields(_message(value)))[_VALUE_NAME]))
+        elif number == _GRAPH_SPARSE_INITIALIZER:
             raise _refused(where, "it has sparse weights", "export it with dense weights")
-    return nodes
+    return found
 
 
 def _inspect_node(node: memoryview, where: str) -> None:
     operator, domain = "?", b""
-    for field, value in _fields(node):
-        if field == _NODE_OPERATOR:
-            operator = bytes(_message(value)).decode()
-        elif field == _NODE_DOMAIN:
+    for number, value in _fields(node):
+        if number == _NODE_OPERATOR:
+            operator = _text(value)
+        elif number == _NODE_DOMAIN:
             domain = bytes(_message(value))
-        elif field == _NODE_ATTRIBUTE:
+        elif number == _NODE_ATTRIBUTE:
             for part, content in _fields(_message(value)):
                 if part in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                     raise _refused(where, f"it has a subgraph ({operator})", "export it without control flow")
@@ -124,10 +141,15 @@ def _inspect_node(node: memoryview, where: str) -> None:
         raise _refused(where, f"it has the custom operator {name}", "export it with standard operators only")
 
 
-def _inspect_tensor(tensor: memoryview, where: str) -> None:
-    for field, value in _fields(tensor):
-        if field == _TENSOR_EXTERNAL_DATA or (field == _TENSOR_DATA_LOCATION and _number(value) != 0):
+def _inspect_tensor(tensor: memoryview, where: str) -> str:
+    """The tensor's name."""
+    name = ""
+    for number, value in _fields(tensor):
+        if number == _TENSOR_NAME:
+            name = _text(value)
+        if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and _number(value) != 0):
             raise _refused(where, "its weights are in another file", "export it as one file")
+    return name
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
@@ -173,6 +195,10 @@ def _message(value: int | memoryview | bytes) -> memoryview:
     if isinstance(value, int):
         raise ValueError("not a message")
     return memoryview(value)
+
+
+def _text(value: int | memoryview | bytes) -> str:
+    return bytes(_message(value)).decode()
 
 
 def _refused(where: str, why: str, next: str) -> BundleError:

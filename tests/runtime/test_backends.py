@@ -4,6 +4,7 @@ import builtins
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 
 import bundles
@@ -165,7 +166,10 @@ def test_numbers_that_overflow_are_found_at_the_start(tmp_path, name):
 
 @pytest.mark.parametrize("name", EVERY_BACKEND)
 def test_answer_that_is_not_what_the_manifest_promises_is_found_at_the_start(tmp_path, name):
-    wrong = Bundle.open(bundles.make_bundle(tmp_path / "negative.prima", model=bundles.double_model))
+    golden = replace(bundles.manifest().golden, controls={})
+    promise = bundles.manifest(controls=(), golden=golden)  # of scale 1
+    path = bundles.make_bundle(tmp_path / "double.prima", promise=promise, model=bundles.double_model)
+    wrong = Bundle.open(path)
     with pytest.raises(DeviceError, match="80, 112"):
         start(wrong, {"image": sample()["image"]}, name=name)
 

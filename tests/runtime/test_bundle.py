@@ -16,7 +16,7 @@ from allaprima import archive
 from allaprima.archive import pack, seal
 from allaprima.bundle import Bundle, find_style, styles
 from allaprima.errors import BundleError, OutputError, QualityError, UsageError
-from allaprima.manifest import Tolerance
+from allaprima.manifest import State, Tolerance
 
 
 @pytest.fixture
@@ -239,6 +239,40 @@ def test_sealing_refuses_a_variant_out_of_tolerance(folder):
     far = replace(promise.variants[0].parity, tolerance=Tolerance(psnr_db=99, ssim=0.9))
     with pytest.raises(QualityError, match="'fp32' is too far from numpy"):
         seal(folder, replace(promise, variants=(replace(promise.variants[0], parity=far),)))
+
+
+def test_sealing_refuses_a_model_that_carries_another_manifest(folder):
+    with pytest.raises(BundleError, match="metadata") as caught:
+        seal(folder, bundles.manifest(title="Another"))
+    assert caught.value.code == "E_BUNDLE_METADATA"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"controls": ()}, r"inputs: \['image', 'strength'\]; the manifest promises \['image'\]"),
+        ({"states": (State(name="memory", shape=("height",)),)}, "'memory'"),
+        ({"variants": (replace(bundles.variant("fp32"), opset=17),)}, "opset: 18; the manifest promises 17"),
+        ({"variants": (replace(bundles.variant("fp32"), ir_version=8),)}, "IR version: 10"),
+    ],
+)
+def test_model_that_is_not_what_the_manifest_says_is_refused(tmp_path, change, reason):
+    golden = replace(bundles.manifest().golden, controls={})
+    with pytest.raises(BundleError, match=reason):
+        bundles.make_bundle(tmp_path / "negative.prima", promise=bundles.manifest(golden=golden, **change))
+
+
+def test_bundle_without_a_golden_pair_is_refused(folder):
+    table = json.loads((folder / "manifest.json").read_bytes())
+    table["golden"] = None
+    (folder / "manifest.json").write_text(json.dumps(table))
+    assert refusal(folder).code == "E_BUNDLE_GOLDEN"
+
+
+def test_model_that_is_no_variant_is_refused(folder):
+    (folder / "more.onnx").write_bytes(b"anything")
+    with pytest.raises(BundleError, match=r"more.onnx.*none of the manifest's variants"):
+        seal(folder, bundles.manifest())
 
 
 def test_unknown_variant_lists_those_that_there_are(folder):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import bundles
 import numpy as np
 import pytest
+from allaprima.archive import seal
 from allaprima.backends import BACKENDS
 from allaprima.bundle import Bundle
 from allaprima.check import check
@@ -38,8 +39,6 @@ def test_painting_out_of_tolerance_fails(tmp_path):
     bundle = make(tmp_path, golden=golden)
     folder = bundle.path
     Pictures.fromarray(bundles.painted(bundles.ramp(48, 64)) ^ 1).save(folder / "golden" / "styled.png")
-    from allaprima.archive import seal
-
     seal(folder, bundle.manifest)
     (one,) = check(Bundle.open(folder), backend="ort")
     assert one.ran
@@ -71,8 +70,6 @@ def test_lone_model_has_nothing_to_be_checked_against(tmp_path):
 def test_golden_picture_that_is_none_is_named(tmp_path):
     bundle = make(tmp_path)
     (bundle.path / "golden" / "image.png").write_bytes(np.zeros(100, np.uint8).tobytes())
-    from allaprima.archive import seal
-
     seal(bundle.path, bundle.manifest)
     with pytest.raises(BundleError, match=r"golden/image.png.*not a PNG"):
         check(Bundle.open(bundle.path))

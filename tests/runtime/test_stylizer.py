@@ -103,13 +103,10 @@ def test_unknown_control_gets_the_nearest_and_changes_nothing(bundle):
     assert stylizer.controls == {"strength": 1.0}
 
 
-def test_control_of_several_numbers_takes_one_for_all_or_each(tmp_path):
-    promise = bundles.manifest()
+def test_control_of_several_numbers_takes_one_for_all_or_each(bundle):
     mix = Control(name="mix", shape=(3,), default=0.0, help="how much of each style")
-    path = bundles.make_bundle(
-        tmp_path / "negative.prima", promise=replace(promise, controls=(*promise.controls, mix))
-    )
-    stylizer = Stylizer.open(path)
+    promise = replace(bundle.manifest, controls=(*bundle.manifest.controls, mix))
+    stylizer = Stylizer.open(replace(bundle, manifest=promise))
     stylizer.set(mix=[0.0, 0.5, 1.0])
     assert stylizer.controls["mix"] == [0.0, 0.5, 1.0]
     stylizer.set(mix=0.25)
