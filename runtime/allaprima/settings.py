@@ -11,9 +11,9 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .errors import UsageError
 
@@ -33,7 +33,8 @@ def read(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     try:
         # As JSON, because pydantic is strict there about numbers and strings, yet takes a list for a tuple and
         # a table for a dataclass; in Python mode it is strict about all of them or none.
-        made: T = _adapter(kind).validate_json(json.dumps(table, default=str), strict=True)
+        adapter = _adapter(cast(Hashable, kind))
+        made: T = adapter.validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
         findings = [_in_words(kind, dict(finding)) for finding in error.errors(include_url=False)]
         raise UsageError(
@@ -60,12 +61,12 @@ def nearest(word: str, words: typing.Iterable[str]) -> str:
 
 
 @cache
-def _adapter(kind: type) -> Any:
+def _adapter(kind: Any) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
     # One dataclass inherits nothing of another's configuration: each level has to forbid its own unknown keys.
     for part in _dataclasses_in(kind):
-        part.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
+        part.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
     return TypeAdapter(kind)
 
 

@@ -36,8 +36,8 @@ exit status: 0 done, 2 usage, 3 input, 4 output, 5 some of a batch failed, 6 dev
 """
 
 
-class Terminated(BaseException):
-    """SIGTERM, so that `with` blocks clean up as they do for Ctrl-C."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: everything cleans up, and keeps what is painted, as for Ctrl-C."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _tell(error, as_json)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
     except Terminated:
         print("terminated", file=sys.stderr)
         return 143
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # `allaprima styles | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -1,0 +1,164 @@
+"""What this machine can paint with, tried out rather than guessed: each backend really starts, each encoder opens.
+
+`ok` works, `--` is not here and not needed, `!!` needs attention. Exit status 0 without any `!!`, else 6.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+HELP = "show what works on this machine, and why not"
+
+PACKAGES = (
+    "numpy", "opencv-python", "opencv-python-headless", "av", "pillow", "pydantic", "rich", "onnxruntime",
+    "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx", "torch", "onnx", "pyvirtualcam",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    about: str
+    state: Literal["ok", "--", "!!"]
+    text: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="the same as one JSON object, for bug reports")
+
+
+def run(args: argparse.Namespace) -> int:
+    findings = [*system(), *distributions(), *backends(), *media(), *shown(), *cameras()]
+    if args.json:
+        print(json.dumps([vars(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{finding.state}  {finding.about:<16} {finding.text}")
+    return 6 if any(finding.state == "!!" for finding in findings) else 0
+
+
+def system() -> Iterator[Finding]:
+    from .. import __version__
+    from ..threads import available
+
+    yield Finding(
+        "allaprima", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"
+    )
+    processors = f"{available()} of {os.cpu_count()} processors are ours"
+    yield Finding("processor", "ok", f"{processor_name()}; {processors}")
+    free = shutil.disk_usage(".").free / 1e9
+    yield Finding("disk", "ok" if free > 1 else "!!", f"{free:.1f} GB free in {os.getcwd()}")
+
+
+def processor_name() -> str:
+    """The model, and the instructions that decide how fast a network runs on it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = dict(line.split(":", 1) for line in file if ":" in line)
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    fields = {key.strip(): value.strip() for key, value in lines.items()}
+    flags = fields.get("flags", "").split()
+    useful = [
+        flag
+        for flag in ("amx_int8", "amx_bf16", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx2")
+        if flag in flags
+    ]
+    return f"{fields.get('model name', platform.machine())} ({', '.join(useful) or 'no vector extensions named'})"
+
+
+def distributions() -> Iterator[Finding]:
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    yield Finding("packages", "ok", ", ".join(f"{name} {number}" for name, number in installed.items()))
+    for pair in (("onnxruntime", "onnxruntime-gpu"), ("opencv-python", "opencv-python-headless")):
+        if all(name in installed for name in pair):
+            yield Finding(
+                "packages", "!!",
+                f"{' and '.join(pair)} are the same folder on disk, and the last one installed wins: "
+                f"pip uninstall {' '.join(pair)}, then install the one that you want",
+            )  # fmt: skip
+
+
+def backends() -> Iterator[Finding]:
+    """Every backend on a small picture, in every precision that it has here: started, run, compared."""
+    from ..bundle import Bundle, styles
+    from ..check import check
+    from ..errors import AllaPrimaError
+
+    found = styles()
+    if not found:
+        yield Finding("styles", "!!", "none is installed; set ALLAPRIMA_STYLES or install allaprima again")
+        return
+    yield Finding("styles", "ok", ", ".join(found))
+    name = "starry" if "starry" in found else next(iter(found))
+    try:
+        results = check(Bundle.open(found[name]))
+    except AllaPrimaError as error:
+        yield Finding("backends", "!!", str(error))
+        return
+    for one in results:
+        if one.difference is None:
+            yield Finding("backend", "--", one.line)
+        else:
+            figures = f"PSNR {one.difference.psnr_db:.0f} dB from the golden picture of {name}"
+            yield Finding("backend", "ok" if one else "!!", f"{one.line}: {figures}")
+    if not any(one.ran for one in results):
+        yield Finding("backends", "!!", "none starts: pip install 'allaprima[cpu]'")
+
+
+def media() -> Iterator[Finding]:
+    import av
+
+    for kind, names in (
+        ("video encoders", ("libx264", "libx265", "libsvtav1", "libvpx-vp9")),
+        ("sound", ("aac", "libopus")),
+    ):
+        have = [name for name in names if name in av.codecs_available]
+        state: Literal["ok", "!!"] = "ok" if names[0] in have else "!!"
+        yield Finding(kind, state, ", ".join(have) or "none: pip install --force-reinstall av")
+
+
+def shown() -> Iterator[Finding]:
+    """What --window and --virtual-camera need."""
+    from ..errors import DeviceError
+    from ..sources.camera import import_cv2
+
+    try:
+        import_cv2("open a window")
+    except DeviceError as error:
+        yield Finding("OpenCV", "--", f"{error.why}; pictures and files work without it. {error.next}")
+    else:
+        yield Finding("OpenCV", "ok", "cameras and windows can be opened")
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        yield Finding("display", "--", "none here: --window does not work")
+    else:
+        yield Finding("display", "ok", os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "")
+    try:
+        version("pyvirtualcam")
+    except PackageNotFoundError:
+        yield Finding("virtual camera", "--", "pip install 'allaprima[live]'")
+    else:
+        yield Finding(
+            "virtual camera", "ok", "pyvirtualcam is installed; the device is tried when it is used"
+        )
+
+
+def cameras() -> Iterator[Finding]:
+    from ..sources import list_cameras
+
+    found = list_cameras()
+    text = ", ".join(f"{camera.index}: {camera.name}" for camera in found)
+    yield Finding("cameras", "ok" if found else "--", text or "none")

@@ -1,0 +1,51 @@
+"""What a bundle promises: sizes, controls, variants with their measured parity, lineage and terms."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+HELP = "show what a bundle promises"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="a style's name, a .prima folder or file, or an .onnx"
+    )
+    parser.add_argument("--json", action="store_true", help="the manifest itself")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..bundle import Bundle, find_style
+
+    bundle = Bundle.open(find_style(args.bundle))
+    manifest = bundle.manifest
+    if args.json:
+        sys.stdout.write(manifest.to_json().decode())
+        return 0
+    lineage, geometry, licence = manifest.lineage, manifest.geometry, manifest.licence
+    print(f"{manifest.name} {manifest.version}: {manifest.title}")
+    print(f"  from      {bundle.path}, packed {manifest.created}")
+    print(
+        f"  network   {lineage.network}, {lineage.parameters:,} parameters, {lineage.gmac_720p:.1f} GMAC at 1280x720"
+    )
+    print(f"  trained   {lineage.method}, {lineage.steps:,} steps, {lineage.trained}")
+    sizes = f"from {geometry.minimum} pixels a side, in multiples of {geometry.multiple_of}"
+    print(f"  pictures  {sizes}; the painting is {geometry.scale} times as large")
+    for control in manifest.controls:
+        values = f"{control.minimum:g}..{control.maximum:g}, usually {control.default:g}"
+        print(f"  control   {control.name} {values}: {control.help}")
+    for variant in manifest.variants:
+        parity = variant.parity
+        size = manifest.files[variant.file].bytes if variant.file in manifest.files else 0
+        print(
+            f"  variant   {variant.name}: {variant.file}, {size / 1e6:.2f} MB, opset {variant.opset}; against "
+            f"{parity.against} on {parity.frames} pictures: PSNR {parity.psnr_db:.1f} dB, SSIM {parity.ssim:.4f}, "
+            f"largest difference {parity.max_difference}"
+        )
+    print(f"  style     {'; '.join(lineage.style)} ({licence.style})")
+    print(f"  content   {lineage.content} ({licence.content})")
+    print(f"  licence   {licence.bundle}; weights: {licence.weights}")
+    if lineage.notes:
+        print(f"  notes     {lineage.notes}")
+    return 0

@@ -1,0 +1,149 @@
+"""One painting job for the terminal: open everything, paint with a progress bar, say what happened."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import settings
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..frame import Frame
+    from ..meter import Meter
+    from ..sources.source import Source
+    from ..stylizer import Stylizer
+
+__all__ = ["add_style_arguments", "in_words", "open_stylizer", "paint", "tell", "wanted_size"]
+
+
+def add_style_arguments(parser: argparse.ArgumentParser) -> None:
+    """How to paint: the same for every command that paints."""
+    parser.add_argument(
+        "--strength", type=float, metavar="0..1", help="0 gives the picture back, 1 paints fully"
+    )
+    parser.add_argument(
+        "--backend", metavar="NAME", help="openvino, ort, ort:cuda ...: this one, or an error"
+    )
+    parser.add_argument("--precision", metavar="NAME", help="fp32, bf16, fp16 or int8: this one, or an error")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="processors to use (default: all that are ours)"
+    )
+
+
+def wanted_size(text: str | None) -> tuple[int, int] | None:
+    """`1280x720` -> (1280, 720)."""
+    if text is None:
+        return None
+    width, sign, height = text.lower().partition("x")
+    if not (sign and width.isdigit() and height.isdigit() and int(width) >= 16 and int(height) >= 16):
+        raise UsageError(
+            "E_USAGE", f"cannot read --size {text}", "it is a width and a height", "write --size 1280x720"
+        )
+    return int(width), int(height)
+
+
+def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int] | None) -> Stylizer:
+    """The style, warm for frames of `size` (width, height), with the controls that the arguments turn."""
+    from ..stylizer import Stylizer
+
+    if args.threads is not None and args.threads < 1:
+        raise UsageError("E_USAGE", f"cannot use {args.threads} threads", next="give --threads 1 or more")
+    stylizer = Stylizer.open(
+        style, backend=args.backend, precision=args.precision, threads=args.threads, size=size
+    )
+    if args.strength is not None:
+        stylizer.set(strength=args.strength)
+    return stylizer
+
+
+def paint(
+    source: Source, stylizer: Stylizer, target: str | Path, *, overwrite: bool = False, quiet: bool = False
+) -> dict[str, Any]:
+    """Paint a source to its end into `target`; a summary for `--json`.
+
+    What was changed or lost on the way is told as notes, even when it ends badly.
+    """
+    from ..sinks import open_sink
+    from ..stream import play
+
+    sink = open_sink(target, like=source, overwrite=overwrite)
+    try:
+        with sink, progress(source, quiet=quiet) as advance:
+            played = play(source, stylizer, sink, on_frame=advance)
+    finally:
+        notes = [*source.notes, *sink.notes]
+        for note in notes:
+            tell(f"note: {note}")
+    report = stylizer.report
+    for note in report.degraded:
+        tell(f"note: {note}")
+    return {
+        "source": source.name,
+        "output": sink.name,
+        "size": list(report.size),
+        "style": report.style,
+        "backend": report.backend,
+        "precision": report.precision,
+        "variant": report.variant,
+        "passed_over": report.passed_over,
+        **settings.write(played),
+        "notes": [*notes, *report.degraded],
+    }
+
+
+def in_words(summary: dict[str, Any]) -> str:
+    """The summary of a job as one line for people."""
+    frames = summary["frames"]
+    text = f"{summary['output']}: {frames} frame{'s' if frames != 1 else ''} in {summary['seconds']:.1f} s"
+    if frames > 1:
+        text += f" ({summary['fps']:.1f} fps; painting took {summary['paint_ms']['p50']:.1f} ms a frame)"
+    if summary["latency_ms"]:
+        late = summary["latency_ms"]
+        text += f", capture to output p50 {late['p50']:.0f} ms, p95 {late['p95']:.0f} ms, {summary['dropped']} dropped"
+    return text
+
+
+@contextmanager
+def progress(source: Source, *, quiet: bool) -> Iterator[Any]:
+    """A bar with frames per second, time left and, for live sources, latency; a callback to feed it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    end = source.duration
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        *([TextColumn("left"), Remaining()] if end and not source.live else []),
+        console=Console(stderr=True),
+        disable=quiet or source.frames == 1,
+    ) as bar:
+        task = bar.add_task("painting", total=end, rate="")
+        first: float | None = None
+
+        def advance(frame: Frame, meter: Meter) -> None:
+            nonlocal first
+            first = frame.time if first is None else first
+            bar.update(task, completed=frame.time - first)
+            if meter.frames % 10 == 0:  # percentiles are worth their sorting now and then only
+                late = meter.latency_ms if source.live else None
+                delay = f", {late.p50:.0f} ms late" if late else ""
+                bar.update(task, rate=f"{meter.fps:.1f} fps{delay}")
+
+        yield advance
+        if end:
+            bar.update(task, completed=end)
+
+
+def tell(text: str) -> None:
+    """A line for people, on stderr; what the terminal cannot show is escaped, never an error."""
+    encoding = sys.stderr.encoding or "ascii"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)

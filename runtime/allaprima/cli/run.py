@@ -1,0 +1,153 @@
+"""Paint a picture, a folder of pictures, a video file, a camera or a synthetic source.
+
+SOURCE is a file, a folder, a camera (0, /dev/video0, part of its name), bars:1280x720@30 or fake:1280x720@30.
+Without --out, files are painted into the current folder as NAME-STYLE, and cameras into a window. Video keeps its
+sound, subtitles, chapters and presentation times. --size is a box that frames are shrunk to fit before painting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BatchError, InputError, OutputError, UsageError
+from .job import add_style_arguments, in_words, open_stylizer, paint, tell, wanted_size
+
+if TYPE_CHECKING:
+    from ..sources import PictureFolder
+
+HELP = "paint a picture, folder, video file, camera or synthetic source"
+
+# What keeps its extension when no --out is given; the first is for all others.
+KEPT_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+KEPT_VIDEOS = (".mp4", ".mkv", ".mov", ".m4v")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE")
+    parser.add_argument(
+        "--style", required=True, metavar="STYLE", help="a style's name, or the path of a .prima bundle"
+    )
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--out", metavar="PATH", help="a picture, a video (.mp4 .mkv .mov .webm) or a folder")
+    target.add_argument("--window", action="store_true", help="show it; q or Esc closes")
+    target.add_argument("--virtual-camera", action="store_true", help="be a camera for other programs")
+    add_style_arguments(parser)
+    parser.add_argument("--size", metavar="WxH", help="shrink frames into this box first, e.g. 1280x720")
+    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
+    parser.add_argument(
+        "--on-corrupt",
+        choices=["fail", "skip"],
+        default="fail",
+        help="at a damaged place in a video: stop (default), or leave those frames out and say so",
+    )
+    parser.add_argument("--json", action="store_true", help="a summary as JSON on stdout, no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    if Path(args.source).is_dir():
+        return run_folder(args)
+    from ..sources import open_source
+
+    with open_source(args.source, size=wanted_size(args.size), on_corrupt=args.on_corrupt) as source:
+        target = target_of(args, live=source.live, picture=source.frames == 1)
+        with open_stylizer(args.style, args, (source.width, source.height)) as stylizer:
+            if not args.json:
+                tell(f"{stylizer.bundle.manifest.name} by {stylizer.report.line}")
+            summary = paint(source, stylizer, target, overwrite=args.overwrite, quiet=args.json)
+    print(json.dumps(summary, indent=2) if args.json else in_words(summary))
+    return 0
+
+
+def target_of(args: argparse.Namespace, *, live: bool, picture: bool) -> str:
+    """Where to: as asked, or a window for what is live, or a name made of the source's and the style's."""
+    if args.virtual_camera:
+        return "virtual-camera:"
+    if args.window or (live and args.out is None):
+        return "window:"
+    if args.out is not None:
+        out = Path(args.out)
+        return str(out / Path(args.source).name if out.is_dir() else out)
+    source = Path(args.source)
+    known = KEPT_PICTURES if picture else KEPT_VIDEOS
+    suffix = source.suffix.lower() if source.suffix.lower() in known else known[0]
+    stem = args.source.partition(":")[0] if args.source.startswith("bars:") else source.stem
+    return f"{stem}-{style_word(args.style)}{suffix}"
+
+
+def style_word(style: str) -> str:
+    """`path/to/starry.prima` -> `starry`."""
+    return Path(style).name.removesuffix(".prima").removesuffix(".onnx")
+
+
+def run_folder(args: argparse.Namespace) -> int:
+    """Every picture in a folder, into a folder that mirrors it. One bad picture does not stop the others."""
+    from ..sources import PictureSource, pictures_in
+
+    folder = Path(args.source)
+    if args.window or args.virtual_camera:
+        raise UsageError(
+            "E_USAGE", f"{folder} is a folder: it is painted into a folder", next="give --out FOLDER"
+        )
+    out = Path(args.out or f"{folder.resolve().name}-{style_word(args.style)}")
+    found = pictures_in(folder)
+    if not found.pictures:
+        raise InputError(
+            "E_INPUT_EMPTY",
+            f"nothing to paint in {folder}",
+            f"it holds no picture ({len(found.skipped)} other files)",
+            "name a folder of pictures, or a video file itself",
+        )
+    targets = targets_in(out, found)
+    size, failed = wanted_size(args.size), 0
+    with open_stylizer(args.style, args, None) as stylizer:
+        for path, target in targets.items():
+            line: dict[str, Any] = {"source": str(path), "output": str(target)}
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with PictureSource(path, size=size) as source:
+                    line |= paint(source, stylizer, target, overwrite=args.overwrite, quiet=True)
+                line |= {"source": str(path), "output": str(target)}
+            except (InputError, OutputError) as error:
+                failed += 1
+                line["error"] = error.as_dict()
+                tell(f"error[{error.code}]: {error}")
+            if args.json:
+                print(json.dumps(line), flush=True)
+            elif "error" not in line:
+                tell(f"{target}")
+    skipped = f", {len(found.skipped)} skipped" if found.skipped else ""
+    for path, reason in found.skipped.items():
+        tell(f"skipped {path}: {reason}")
+    if not args.json:
+        print(f"{out}: {len(targets) - failed} of {len(targets)} pictures painted{skipped}")
+    if failed:
+        raise BatchError(
+            "E_BATCH_FAILED",
+            f"{failed} of {len(targets)} pictures of {folder} failed",
+            "each is named above with its reason",
+            "mend or remove them and run again; what is painted already stays (--overwrite paints it anew)",
+        )
+    return 0
+
+
+def targets_in(out: Path, found: PictureFolder) -> dict[Path, Path]:
+    """Picture -> its painting. Raises UsageError where two would get one name: neither is lost to the other."""
+    targets: dict[Path, Path] = {}
+    taken: dict[str, Path] = {}
+    for path in found.pictures:
+        inside = path.relative_to(found.folder)
+        if inside.suffix.lower() not in KEPT_PICTURES:
+            inside = inside.with_name(f"{inside.name}.png")
+        target = out / inside
+        other = taken.setdefault(str(target).lower(), path)
+        if other != path:
+            raise UsageError(
+                "E_OUTPUT_COLLISION",
+                f"{other} and {path} would both become {target}",
+                next="rename one of them",
+            )
+        targets[path] = target
+    return targets
