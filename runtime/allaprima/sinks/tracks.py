@@ -18,11 +18,11 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 
 from ..sources.video import VideoSource, open_container
+from .subtitles import ASS_HEADER, WRITABLE, text_of, written
 
 __all__ = ["Tracks"]
 
 _AUDIO_ENCODER = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
-_TEXT_SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": None}
 # What describes the old file, not the film
 _FILE_KEYS = frozenset(
     {
@@ -133,6 +133,8 @@ class Tracks:
 
         def write(packet: Packet) -> None:
             nonlocal last_dts
+            if self._is_priming(packet):
+                return
             dts = packet.dts if packet.dts is not None else packet.pts
             assert dts is not None
             if last_dts is not None and dts <= last_dts and stream.type == "audio":
@@ -196,7 +198,41 @@ class Tracks:
         self._at_end.append(finish)
 
     def _convert_subtitles(self, stream: Stream, what: str) -> bool:
-        return False
+        """Write the words of a text subtitle as this container's kind; False where they are pictures."""
+        given = stream.codec_context.name
+        if text_of(given, b"") is None:
+            return False
+        name = WRITABLE[self._format]
+        source_kind = self._source.path.suffix or self._input.format.name
+        out: Any = self._out.add_stream(name)
+        out.time_base = stream.time_base
+        out.codec_context.subtitle_header = ASS_HEADER
+        self._dress(out, stream)
+        self._notes.append(f"{what} is written as {name}, without styling (write {source_kind} to keep it)")
+
+        def write(packet: Packet) -> None:
+            words = text_of(given, bytes(packet))
+            if not words:
+                return  # MP4 writes the pauses between subtitles as packets, too
+            copy = Packet(written(name, words))
+            copy.pts = copy.dts = packet.pts if packet.pts is not None else packet.dts
+            copy.duration = packet.duration
+            copy.time_base = packet.time_base
+            copy.is_keyframe = True
+            self._mux(copy, out)
+
+        self._writers[stream.index] = write
+        return True
+
+    def _is_priming(self, packet: Packet) -> bool:
+        """Whether a packet is for the decoder's start only, and this container has no way to say so.
+
+        MP4's edit list cuts off what lies before time 0. Matroska would move everything else later instead.
+        """
+        if self._format in ("mp4", "mov") or packet.pts is None:
+            return False
+        middle = (packet.pts + Fraction(packet.duration or 0) / 2) * packet.time_base
+        return middle < self._origin
 
     def _mux(self, packet: Packet, out: Stream) -> None:
         if self._origin:

@@ -157,9 +157,12 @@ class VideoSink:
         self._time_base = time_base
         self._offset = Fraction(first.time) if self._from_zero else Fraction(0)
 
-        self._container = av.open(
-            str(self._draft.temp), "w", format=self._format, container_options=self._mux_options
-        )
+        options = dict(self._mux_options)
+        if self._file is not None and "movflags" in options and self._file.has_keyed_metadata:
+            options["movflags"] += (
+                "+use_metadata_tags"  # telephones' place and maker; the usual way knows only titles
+            )
+        self._container = av.open(str(self._draft.temp), "w", format=self._format, container_options=options)
         self._stream = self._add_stream()
         if self._file is not None:
             self._tracks = Tracks(self._file, self._container, self._stream, self.notes)
@@ -177,6 +180,10 @@ class VideoSink:
         context.options = {"crf": str(self._crf), **_ENCODER_OPTIONS.get(self._encoder, {})}
         if self._file is not None and self._file.pixel_aspect is not None:
             context.sample_aspect_ratio = self._file.pixel_aspect
+            if self._format in ("matroska", "webm"):
+                self.notes.append(
+                    "pixels are not square, which some players do not see in this container (use .mp4)"
+                )
         context.color_range = 1  # limited: what every player expects
         context.colorspace = self._colour.matrix
         context.color_primaries = self._colour.primaries

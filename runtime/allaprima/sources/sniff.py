@@ -105,8 +105,8 @@ def _moves(path: Path) -> bool:
     try:
         with Image.open(path) as picture:
             return getattr(picture, "n_frames", 1) > 1
-    except (OSError, ValueError, SyntaxError):
-        return False  # damaged: reading it as a picture will say how
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False  # damaged or far too large: reading it as a picture will say how
 
 
 def _is_text(head: bytes) -> bool:

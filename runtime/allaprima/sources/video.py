@@ -67,6 +67,7 @@ class VideoSource:
         self.notes: list[str] = []
         self._on_corrupt = on_corrupt
         self._damaged = 0
+        self._seen = False  # an undamaged frame
         if kind_of(self.path) == "text":
             raise InputError(
                 "E_INPUT_NOT_VIDEO", f"cannot read {path}", "it is a text file, not a video", "check the name"
@@ -124,6 +125,8 @@ class VideoSource:
         if aspect and aspect != 1:
             self.pixel_aspect = 1 / aspect if self._turn.transposed else aspect
         self.duration = self._find_duration()
+        self.has_keyed_metadata = any("." in key for key in self._container.metadata)
+        """Whether it has metadata with names like `com.apple.quicktime.make`, for which MP4 has a place of their own."""
         self._reformatter = VideoReformatter()
         self._note_what_is_lost(first)
 
@@ -214,6 +217,7 @@ class VideoSource:
                 if frame.is_corrupt:
                     self._damage(frame.time, None)
                 else:
+                    self._seen = True
                     yield frame
 
     def _seconds(self, packet: Packet) -> float | None:
@@ -230,7 +234,8 @@ class VideoSource:
             "E_INPUT_CORRUPT",
             f"cannot read {self.path}{where}",
             f"its data are damaged or encrypted there{reason}",
-            "get an undamaged copy, or leave such frames out with --on-corrupt skip",
+            "get an undamaged copy"
+            + (", or leave such frames out with --on-corrupt skip" if self._seen else ""),
         ) from error
 
     def _image(self, decoded: VideoFrame) -> Image:
@@ -263,11 +268,14 @@ class VideoSource:
 
     def _note_what_was_repaired(self) -> None:
         if self._damaged:
-            self.notes.append(f"{self._damaged} damaged places were skipped")
+            self.notes.append(f"damaged places that were skipped: {self._damaged}")
         if self._clock.repaired:
             self.notes.append(
-                f"{self._clock.repaired} frames had no usable time stamp; they follow the frame before them"
+                f"frames without a usable time stamp, set to follow the one before: {self._clock.repaired}"
             )
+        if self._clock.longest_gap:
+            begin, end = (float(ticks * self.time_base - self.origin) for ticks in self._clock.longest_gap)
+            self.notes.append(f"no frames from {begin:.2f} to {end:.2f} s: a still picture, or damage")
 
 
 class _Clock:
@@ -278,9 +286,12 @@ class _Clock:
         self._last: int | None = None
         self._last_pts: int | None = None
         self._last_dts: int | None = None
+        self._notable_gap = max(round(1 / time_base), 10 * self._usual_step)
         self._wrong_pts = 0
         self._wrong_dts = 0
         self.repaired = 0
+        self.longest_gap: tuple[int, int] | None = None
+        """From one frame to the next, where that took over a second: Matroska hides damage like this."""
 
     def next(self, frame: VideoFrame) -> int:
         """Ticks of the stream's time base. Some files, AVI among them, carry only decoding stamps that work:
@@ -297,6 +308,8 @@ class _Clock:
         if ticks is None or (self._last is not None and ticks <= self._last):
             ticks = 0 if self._last is None else self._last + self._usual_step
             self.repaired += 1
+        if self._last is not None and ticks - self._last > self._notable_gap:
+            self._notable_gap, self.longest_gap = ticks - self._last, (self._last, ticks)
         self._last = ticks
         return ticks
 
