@@ -24,9 +24,9 @@ class OnnxFile:
     metadata: dict[str, str]
     """The file's `metadata_props`."""
     nodes: int
-    inputs: frozenset[str]
-    """Names of what has to be fed; weights that are listed as inputs are not among them."""
-    outputs: frozenset[str]
+    inputs: dict[str, tuple[int | str, ...]]
+    """Shapes of what has to be fed: numbers, names of open sizes, and "" for a size without a name."""
+    outputs: dict[str, tuple[int | str, ...]]
 
 
 # Field numbers of onnx.proto3; they are frozen for good.
@@ -36,7 +36,8 @@ _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE_INIT
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
-_VALUE_NAME = 1
+_VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_TYPE_SHAPE, _SHAPE_SIZE = 1, 2, 1, 2, 1
+_SIZE_NUMBER, _SIZE_NAME = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
@@ -92,15 +93,16 @@ def _inspect(data: memoryview, where: str) -> OnnxFile:
             raise _refused(where, "it has functions of its own", "export it with its functions inlined")
     if graph is None or not graph.nodes or not opset:
         raise ValueError("no graph")
-    inputs = frozenset(graph.inputs) - graph.weights
-    return OnnxFile(ir_version, opset, metadata, graph.nodes, inputs, frozenset(graph.outputs))
+    # Old files list their weights as inputs, too; these do not have to be fed.
+    inputs = {name: shape for name, shape in graph.inputs.items() if name not in graph.weights}
+    return OnnxFile(ir_version, opset, metadata, graph.nodes, inputs, graph.outputs)
 
 
 @dataclass
 class _Graph:
     nodes: int = 0
-    inputs: set[str] = field(default_factory=set)
-    outputs: set[str] = field(default_factory=set)
+    inputs: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
+    outputs: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
     weights: set[str] = field(default_factory=set)
 
 
@@ -115,12 +117,25 @@ def _inspect_graph(graph: memoryview, where: str) -> _Graph:
         elif number == _GRAPH_INITIALIZER:
             found.weights.add(_inspect_tensor(_message(value), where))
         elif number == _GRAPH_INPUT:
-            found.inputs.add(_text(dict(_fields(_message(value)))[_VALUE_NAME]))
+            found.inputs.update([_inspect_value(_message(value))])
         elif number == _GRAPH_OUTPUT:
-            found.outputs.add(_text(dict(_fields(_message(value)))[_VALUE_NAME]))
+            found.outputs.update([_inspect_value(_message(value))])
         elif number == _GRAPH_SPARSE_INITIALIZER:
             raise _refused(where, "it has sparse weights", "export it with dense weights")
     return found
+
+
+def _inspect_value(value: memoryview) -> tuple[str, tuple[int | str, ...]]:
+    """Name and shape of an input or output. KeyError, as for what is damaged, if it is no tensor."""
+    parts = dict(_fields(value))
+    tensor = dict(_fields(_message(dict(_fields(_message(parts[_VALUE_TYPE])))[_TYPE_TENSOR])))
+    shape: list[int | str] = []
+    for number, size in _fields(_message(tensor.get(_TENSOR_TYPE_SHAPE, b""))):
+        if number == _SHAPE_SIZE:
+            known = dict(_fields(_message(size)))
+            named = _text(known.get(_SIZE_NAME, b""))
+            shape.append(_number(known[_SIZE_NUMBER]) if _SIZE_NUMBER in known else named)
+    return _text(parts[_VALUE_NAME]), tuple(shape)
 
 
 def _inspect_node(node: memoryview, where: str) -> None:

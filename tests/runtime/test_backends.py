@@ -73,6 +73,13 @@ def test_ort_takes_a_provider_by_its_short_or_whole_name(bundle):
         assert "(CPU," in start(bundle, sample(), name=f"ort:{device}").line
 
 
+def test_sizes_are_built_in_and_another_one_is_refused_rather_than_computed_slowly(bundle):
+    pytest.importorskip("onnxruntime")
+    backend = start(bundle, sample(40, 56), name="ort").backend
+    with pytest.raises(Exception, match=r"(?i)dimension"):
+        backend.run(sample(41, 56))
+
+
 def test_no_name_takes_the_best_that_starts_and_says_why_not_the_others(bundle):
     started = start(bundle, sample())
     assert started.name == next(name for name in BACKENDS if name not in started.passed_over)

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..errors import DeviceError
+from ..onnx_file import inspect
 from . import Arrays
 
 __all__ = ["Runner"]
@@ -37,6 +38,12 @@ class Runner:
         if provider != CPU:
             # Otherwise a provider that cannot start prints a line and the processor does the work, slowly.
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        # Sizes built in: shape arithmetic folds away (10-15 % faster), and a GPU has none left to give to the
+        # processor, which the entry above forbids.
+        for name, shape in inspect(model, "the model").inputs.items():
+            for size, number in zip(shape, sample[name].shape, strict=True):
+                if isinstance(size, str) and size:
+                    options.add_free_dimension_override_by_name(size, number)
         session = ort.InferenceSession(model, options, providers=[provider])
         if session.get_providers()[0] != provider:
             raise DeviceError(
