@@ -1,0 +1,83 @@
+"""card.md: what a bundle is, how it came to be, what may be done with it, what it cannot do. For people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from allaprima.manifest import Manifest
+
+from .artefacts import Border, Grid
+from .parity import Judged
+
+__all__ = ["card"]
+
+
+def card(
+    manifest: Manifest,
+    judged: Mapping[str, Judged],
+    elsewhere: Mapping[str, Judged | str],
+    source: str,
+    grid: Grid | None,
+    border: Border | None,
+) -> str:
+    """Markdown. `source` says which photographs the figures are from."""
+    made, terms, geometry = manifest.lineage, manifest.licence, manifest.geometry
+    paragraphs = [
+        f"# {manifest.title}",
+        f"A painting style for Alla Prima: `{manifest.name}`, "
+        f"version {manifest.version}, packed {manifest.created[:10]}.",
+        f"    allaprima run video.mp4 --style {manifest.name}.prima --out painted.mp4",
+        "## What goes in and out",
+        f"`image` uint8 [1, height, width, 3] RGB and `strength` float32 [1] (0 gives the picture back exactly, 1 is "
+        f"the full style) go in, `styled` of the picture's shape comes out. Any size from "
+        f"{geometry.minimum}x{geometry.minimum}; padding, range and rounding are inside the graph. For tiles: "
+        f"overlap by {geometry.margin} pixels at least, begin at multiples of {geometry.stride}.",
+        "## How it was made",
+        _list(
+            [
+                ("Method", made.method),
+                (
+                    "Network",
+                    f"{made.network}, {made.parameters:,} parameters, {made.gmac_720p:g} GMAC at 1280x720",
+                ),
+                ("Style", "; ".join(made.style)),
+                ("Photographs", made.content),
+                ("Feature network", made.features),
+                (
+                    "Training",
+                    f"{made.steps:,} steps, finished {made.trained}; all settings in `{made.recipe}`",
+                ),
+                ("Notes", made.notes),
+            ]
+        ),
+        "## Measured",
+        f"Against the trained network in torch (fp32), on drawn scenes and {source}:",
+        _list([(name, f"{one.line}; {one.description}") for name, one in judged.items()]),
+        "The same model in OpenVINO on the exporting machine, for information:",
+        _list([(name, one if isinstance(one, str) else one.line) for name, one in elsewhere.items()]),
+        _list(
+            [
+                ("Grid", grid.line if grid is not None else "not measured"),
+                ("Border", border.line if border is not None else "not measured"),
+            ]
+        ),
+        "`golden/` holds a picture and its painting; `allaprima check` compares them on your machine.",
+        "## Terms",
+        _list(
+            [
+                ("This bundle's own files", terms.bundle),
+                ("Weights", terms.weights),
+                ("Style pictures", terms.style),
+                ("Training photographs", terms.content),
+            ]
+        ),
+        "## Limits",
+        "It paints each frame on its own: flat areas of noisy video can flicker. It learned from everyday photographs "
+        "at about 200 pixels; drawings, text and very large pictures were not among them. A painting is no "
+        "disguise: people in it can be recognised.",
+    ]
+    return "\n\n".join(part for part in paragraphs if part) + "\n"
+
+
+def _list(rows: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{name}**: {text}" for name, text in rows if text)

@@ -1,0 +1,112 @@
+"""`allaprima export RUN`: from a run folder to a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .pipeline import Exported
+
+HELP = "export a training run as a proven bundle"
+EXTRA = "export"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run_folder", type=Path, metavar="RUN", help="what `allaprima train` wrote: runs/NAME"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="NAME.prima", help="the bundle (default: the recipe's name, here)"
+    )
+    parser.add_argument("--zip", action="store_true", dest="as_zip", help="one file instead of a folder")
+    parser.add_argument(
+        "--variants", type=_words, default=["fp32", "fp16"], metavar="LIST", help="fp32,fp16 (default: both)"
+    )
+    parser.add_argument(
+        "--at",
+        action="append",
+        type=_size,
+        default=[],
+        metavar="WxH",
+        dest="fixed",
+        help="each variant once more with this size built in, for programs that need it; may be repeated",
+    )
+    parser.add_argument(
+        "--opset", type=int, default=18, metavar="N", help="ONNX operator set, 17 to 21 (default: 18)"
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="photographs to measure parity on (default: those that the training held out)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
+    parser.add_argument("--json", action="store_true", help="the result as one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    from .pipeline import export
+
+    exported = export(
+        args.run_folder,
+        args.out,
+        variants=args.variants,
+        fixed=args.fixed,
+        opset=args.opset,
+        pictures=args.pictures,
+        as_zip=args.as_zip,
+        overwrite=args.overwrite,
+        on_stage=lambda stage: print(f"{stage} ...", file=sys.stderr, flush=True),
+    )
+    print(json.dumps(_as_dict(exported)) if args.json else _report(exported))
+    return 0
+
+
+def _report(exported: Exported) -> str:
+    rows = [
+        *((name, one.line) for name, one in exported.judged.items()),
+        *((f"openvino {name}", str(getattr(one, "line", one))) for name, one in exported.elsewhere.items()),
+        ("grid", exported.grid.line if exported.grid is not None else "not measured"),
+        ("border", exported.border.line if exported.border is not None else "not measured"),
+        *(("golden", f"{'ok' if one else 'not run'}: {one.line}") for one in exported.checked),
+        *(("note", note) for note in exported.notes),
+    ]
+    size = sum(record.bytes for record in exported.manifest.files.values())
+    lines = [f"{name:>15}  {text}" for name, text in rows]
+    return "\n".join([*lines, f"wrote {exported.path} ({size / 1e6:.2f} MB)"])
+
+
+def _as_dict(exported: Exported) -> dict[str, object]:
+    import dataclasses
+
+    return {
+        "path": str(exported.path),
+        "variants": {name: dataclasses.asdict(one) for name, one in exported.judged.items()},
+        "openvino": {
+            name: one if isinstance(one, str) else dataclasses.asdict(one)
+            for name, one in exported.elsewhere.items()
+        },
+        "grid": dataclasses.asdict(exported.grid) if exported.grid is not None else None,
+        "border": dataclasses.asdict(exported.border) if exported.border is not None else None,
+        "golden": [
+            {"backend": one.backend, "precision": one.precision, "ran": one.ran} for one in exported.checked
+        ],
+        "notes": exported.notes,
+    }
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _size(text: str) -> tuple[int, int]:
+    """`1280x720` -> (1280, 720)."""
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, as in 1280x720")
+    return int(found[1]), int(found[2])

@@ -1,0 +1,168 @@
+"""The network as ONNX: folded, in bytes, traced by torch. The pixel edges around it are `edges.py`.
+
+Only what computes is traced, (1, C, H/p, W/p) packed pixels -> the change to them. So the traced graph is a
+plain row of convolutions, and how bytes get in and out is written by hand, where it can be made fast.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import onnx
+import torch
+from allaprima.errors import QualityError, UsageError
+from allaprima_train.generators import Generator
+from torch import Tensor, nn
+
+__all__ = ["IN", "OPSETS", "OUT", "billion_macs", "in_bytes", "reach", "require_finite", "trace"]
+
+IN, OUT = "packed", "change"
+"""Names of the traced graph's one input and one output."""
+
+TRACED_OPSET = 18  # the lowest that torch writes
+OPSETS = (17, 18, 19, 20, 21)
+
+
+def require_finite(network: nn.Module, where: str) -> None:
+    """Raises QualityError E_WEIGHTS_FINITE naming the tensors: a painting of NaN is black, and looks like bytes."""
+    bad = {
+        name: int((~torch.isfinite(tensor)).sum())
+        for name, tensor in network.state_dict().items()
+        if not torch.isfinite(tensor).all()
+    }
+    if bad:
+        listed = ", ".join(f"{name} ({count})" for name, count in list(bad.items())[:3])
+        raise QualityError(
+            "E_WEIGHTS_FINITE",
+            f"cannot export {where}",
+            f"{sum(bad.values())} of its weights are NaN or infinite: {listed}",
+            "go back to an earlier checkpoint; train with a lower learning rate or gradient_clip",
+        )
+
+
+def in_bytes(generator: nn.Module) -> nn.Module:
+    """The folded generator, reading and answering bytes 0..255 in the order in which pixels lie in memory.
+
+    Two changes, both into the weights of the first (`stem`) and last (`head`) convolution, for nothing:
+    the factors 1/255 and 255, and the order of the packed channels. torch's pixel_unshuffle has (colour,
+    row, column); a pixel's colours are neighbours in memory, so (row, column, colour) needs no byte-wise
+    gather. Exact up to rounding, because zero padding means black on either scale.
+    """
+    plain = copy.deepcopy(
+        cast(Generator, generator).folded()
+    ).eval()  # where nothing folds it is the generator itself
+    period = cast(Generator, generator).period
+    order = torch.arange(3 * period**2).reshape(3, period**2).T.flatten()  # ours -> torch's
+    stem, head = _convolutions(plain.stem)[0], _convolutions(plain.head)[-1]
+    with torch.no_grad():
+        stem.weight.copy_(stem.weight[:, order] / 255)
+        head.weight.copy_(head.weight[order] * 255)
+        if head.bias is not None:
+            head.bias.copy_(head.bias[order] * 255)
+    return plain
+
+
+def trace(network: nn.Module, opset: int) -> onnx.ModelProto:
+    """The `packed_change` of `in_bytes`' network as a model with open height and width.
+
+    Raises UsageError E_EXPORT_OPSET.
+    """
+    if opset not in OPSETS:
+        raise UsageError(
+            "E_EXPORT_OPSET", f"cannot write opset {opset}", next=f"choose one of {OPSETS[0]} to {OPSETS[-1]}"
+        )
+    generator = cast(Generator, network)
+    period, stride = generator.period, generator.stride
+    sample = torch.zeros(1, 3 * period**2, 4 * stride // period, 6 * stride // period)
+    any_size = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    with _quiet():
+        program = torch.onnx.export(
+            _Change(network).eval(),
+            (sample,),
+            dynamo=True,
+            external_data=False,
+            opset_version=TRACED_OPSET,
+            input_names=[IN],
+            output_names=[OUT],
+            dynamic_shapes={"packed": any_size},
+            verbose=False,
+        )
+        model: onnx.ModelProto = cast(Any, program).model_proto
+        if opset != TRACED_OPSET:
+            model = onnx.version_converter.convert_version(model, opset)
+    return _bare(model)
+
+
+def billion_macs(generator: nn.Module, height: int, width: int) -> float:
+    """Multiply-adds of the folded network for a picture of that size, margin left out, as papers count."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    plain = copy.deepcopy(cast(Generator, generator).folded())
+    period = cast(Generator, generator).period
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        packed = torch.empty(1, 3 * period**2, height // period, width // period)
+        cast(Generator, plain.to("meta")).packed_change(packed)
+    return counter.get_total_flops() / 2e9
+
+
+def reach(generator: nn.Module) -> int | None:
+    """How far beyond a pixel others can change it; None where that is the whole picture (instance norm).
+
+    Measured by the gradient of one cell in the middle, so that it holds for whatever network comes.
+    """
+    plain = cast(Generator, generator)
+    period, stride = plain.period, plain.stride
+    cells = 48 * stride // period
+    packed = torch.rand(1, 3 * period**2, cells, cells, generator=torch.Generator().manual_seed(0))
+    packed.requires_grad_(True)
+    middle = cells // 2
+    answer = plain.packed_change(packed)[..., middle, middle].sum()
+    (gradient,) = torch.autograd.grad(answer, packed)
+    touched = gradient.abs().sum((0, 1, 2)).nonzero().flatten() - middle
+    farthest = int(touched.abs().max())
+    return None if farthest >= middle - 1 else (farthest + 1) * period - 1
+
+
+class _Change(nn.Module):
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, packed: Tensor) -> Tensor:
+        return cast(Generator, self.generator).packed_change(packed)
+
+
+def _convolutions(module: Any) -> list[nn.Conv2d]:
+    return [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+
+
+def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without torch's notes on every node: half the file's text, with stack traces and paths of this machine."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    graph.ClearField("value_info")
+    for number, node in enumerate(graph.node):
+        node.name = f"{node.op_type.lower()}_{number}"
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's talk: it looks for torchvision, and its own deprecated calls warn on every export."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(before)

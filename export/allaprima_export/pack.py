@@ -1,0 +1,87 @@
+"""A bundle's folder or zip, written under another name and put in place when it is whole and proven."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import distribution
+from pathlib import Path
+
+from allaprima.archive import MANIFEST, pack
+from allaprima.errors import OutputError, UsageError
+from allaprima.frame import Image
+from allaprima.sinks.files import write_error
+
+__all__ = ["licence_text", "require_free", "staged", "write_png"]
+
+
+def require_free(out: Path, *, overwrite: bool) -> None:
+    """Raises before any work is done: UsageError E_EXPORT_NAME, OutputError E_OUTPUT_EXISTS, E_OUTPUT_NO_FOLDER."""
+    if out.suffix != ".prima":
+        raise UsageError(
+            "E_EXPORT_NAME", f"cannot export to {out}", "a bundle's name ends in .prima", f"--out {out}.prima"
+        )
+    if not out.resolve().parent.is_dir():
+        raise OutputError(
+            "E_OUTPUT_NO_FOLDER", f"cannot write {out}", f"there is no folder {out.parent}", "make it first"
+        )
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not overwrite:
+        raise OutputError(
+            "E_OUTPUT_EXISTS", f"cannot write {out}", "it exists", "give another --out, or --overwrite"
+        )
+    if out.is_symlink() or (out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file()):
+        raise OutputError(
+            "E_OUTPUT_EXISTS",
+            f"cannot overwrite {out}",
+            "it is not a bundle",
+            "give another --out, or remove it",
+        )
+
+
+@contextmanager
+def staged(out: Path, *, as_zip: bool) -> Iterator[Path]:
+    """An empty folder to write a bundle into; when the block ends well, it (or its zip) becomes `out`.
+
+    On an error nothing is left, and what was at `out` before is still there. Raises OutputError.
+    """
+    out = out.resolve()
+    work: Path | None = None
+    try:
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+        folder = work / out.name
+        (folder / "golden").mkdir(parents=True)
+        yield folder
+        finished = folder
+        if as_zip:
+            finished = work / f"{out.name}.zip"
+            pack(folder, finished)
+        if out.is_dir():
+            os.replace(out, work / "before")  # a folder cannot be replaced by one call, only moved aside
+        os.replace(finished, out)
+    except OSError as error:
+        raise write_error(out, error) from error
+    finally:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def write_png(path: Path, image: Image) -> None:
+    """(H, W, 3) uint8 RGB, without metadata."""
+    from PIL import Image as Pictures
+
+    Pictures.fromarray(image).save(path, format="PNG", optimize=True)
+
+
+def licence_text(spdx: str) -> str:
+    """The text for LICENSE.txt: the Apache License from this package's own copy; of others, where to read it."""
+    if spdx != "Apache-2.0":
+        return f"SPDX-License-Identifier: {spdx}\n\nThe text is at https://spdx.org/licenses/{spdx}.html\n"
+    for file in distribution("allaprima").files or []:
+        if file.name == "LICENSE":
+            return Path(str(file.locate())).read_text(encoding="utf-8")
+    raise FileNotFoundError("the installed package has no LICENSE")

@@ -1,0 +1,214 @@
+"""Parity: does an exported model paint what the trained network paints? On pictures neither has seen.
+
+The reference is the slow twin, `allaprima_train.frame_model` in fp32, with the network as it was trained: so
+folding, tracing, edges, metadata and the vendor's optimiser are all judged at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from allaprima import backends
+from allaprima.errors import DeviceError, InputError, QualityError
+from allaprima.frame import Image
+from allaprima.manifest import Parity, Tolerance
+from allaprima.metrics import Difference, compare
+from allaprima.pixels import fit, resize
+from allaprima.threads import available
+from allaprima_train.data import find_pictures, read_picture, split
+from allaprima_train.frame_model import FrameModel
+from allaprima_train.recipe import Recipe
+from torch import Tensor, nn
+
+__all__ = [
+    "EQUAL",
+    "GOLDEN_TOLERANCES",
+    "TOLERANCES",
+    "Judged",
+    "Painter",
+    "Reference",
+    "judge",
+    "unseen",
+    "within",
+]
+
+TOLERANCES = {
+    # One rounding apart at most, and 99 % of a picture equal: that alone gives 48.1 + 20 dB.
+    "fp32": Tolerance(psnr_db=68, ssim=0.999, max_difference=1),
+    # 11 bits of mantissa through ten layers; without a limit on the worst byte, because noise has outliers.
+    "fp16": Tolerance(psnr_db=45, ssim=0.99),
+}
+EQUAL = {"fp32": 0.999}
+"""The least share of equal bytes over all pictures: a tiny picture's one rounding must not count as one in 768."""
+
+GOLDEN_TOLERANCES = {
+    # Looser than parity: other processors sum in another order, and OpenVINO may use Winograd's convolution.
+    "fp32": Tolerance(psnr_db=60, ssim=0.999, max_difference=2),
+    "bf16": Tolerance(psnr_db=32, ssim=0.96),
+    "fp16": Tolerance(psnr_db=45, ssim=0.99),
+}
+
+MOST_PICTURES = 12
+LARGEST = (960, 960)
+"""Photographs are shrunk to fit: parity is about numbers, and torch in fp32 takes seconds for a megapixel."""
+
+
+class Reference:
+    """Paints with torch in fp32. Raises QualityError E_NOT_FINITE where the network answers NaN or infinity."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        self.model = FrameModel(generator).eval()
+        self.finite = True
+        generator.register_forward_hook(self._look)
+
+    def _look(self, module: nn.Module, inputs: object, painted: Tensor) -> None:
+        self.finite = self.finite and bool(torch.isfinite(painted).all())
+
+    @torch.no_grad()
+    def paint(self, image: Image, name: str, strength: float = 1.0) -> Image:
+        """(H, W, 3) uint8 RGB in and out; `name` is for the error."""
+        self.finite = True
+        styled = self.model(torch.from_numpy(image.copy())[None], torch.tensor([strength]))[0].numpy()
+        if not self.finite:
+            raise QualityError(
+                "E_NOT_FINITE",
+                f"cannot export: the network's answer to {name} is not finite",
+                "NaN and infinity become black and white bytes, and nobody downstream could tell",
+                "go back to an earlier checkpoint, or train longer with a lower learning rate",
+            )
+        return np.asarray(styled)
+
+
+class Painter:
+    """Paints with an exported model on a backend of the runtime; starts it again for each new size."""
+
+    def __init__(self, model: bytes, backend: str, precision: str) -> None:
+        self.model, self.precision = model, precision
+        self.kind, self.device = backends.load(backend)
+        self.runner: Any = None
+        self.shape: tuple[int, ...] = ()
+
+    @property
+    def description(self) -> str:
+        return str(self.runner.description)
+
+    def paint(self, image: Image, strength: float = 1.0) -> Image:
+        inputs = {
+            "image": np.ascontiguousarray(image[None]),
+            "strength": np.array([strength], np.float32),
+        }
+        if image.shape != self.shape:
+            self.runner = self.kind(  # type: ignore[call-arg]
+                self.model, inputs, precision=self.precision, device=self.device, threads=available()
+            )
+            self.shape = image.shape
+        return np.asarray(self.runner.run(inputs)["styled"][0])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model on a backend against the reference."""
+
+    description: str
+    """What ran: `ort 1.31.1 (CPU, fp32, 2 threads)`."""
+    parity: Parity
+    equal: float
+    """Share of bytes that are equal, over all pictures."""
+    worst: str
+    """The picture with the lowest PSNR."""
+
+    @property
+    def line(self) -> str:
+        figures = self.parity
+        return (
+            f"PSNR {figures.psnr_db:.1f} dB, SSIM {figures.ssim:.4f}, largest difference "
+            f"{figures.max_difference}, {self.equal:.2%} equal (worst picture: {self.worst})"
+        )
+
+
+def judge(
+    painter: Painter, pictures: Mapping[str, Image], references: Mapping[str, Image], tolerance: Tolerance
+) -> Judged:
+    """Paint every picture and compare. `pictures` and `references` by name, uint8 (H, W, 3), at least 16x16."""
+    differences: dict[str, Difference] = {}
+    equal = total = 0
+    for name in sorted(pictures, key=lambda name: pictures[name].shape):  # one start for each size
+        styled = painter.paint(pictures[name])
+        differences[name] = compare(styled, references[name])
+        equal += int((styled == references[name]).sum())
+        total += styled.size
+    return Judged(
+        description=painter.description,
+        parity=Parity.of(differences.values(), against="torch fp32", tolerance=tolerance),
+        equal=equal / total,
+        worst=min(differences, key=lambda name: differences[name].psnr_db),
+    )
+
+
+def judged_elsewhere(
+    model: bytes, precisions: tuple[str, ...], pictures: Mapping[str, Image], references: Mapping[str, Image]
+) -> dict[str, Judged | str]:
+    """The same on OpenVINO, for information: precision -> figures, or why there are none."""
+    found: dict[str, Judged | str] = {}
+    for precision in precisions:
+        try:
+            possible = backends.load("openvino")[0].precisions(None)
+            if precision not in possible:
+                found[precision] = "this processor has no instructions for it"
+                continue
+            found[precision] = judge(
+                Painter(model, "openvino", precision), pictures, references, GOLDEN_TOLERANCES["bf16"]
+            )
+        except DeviceError as error:
+            found[precision] = error.why
+    return found
+
+
+def within(judged: Judged, precision: str, variant: str) -> None:
+    """Raises QualityError E_PARITY where a variant is not what was trained."""
+    least = EQUAL.get(precision, 0.0)
+    if judged.parity and judged.equal >= least:
+        return
+    limit = judged.parity.tolerance
+    wanted = f"PSNR {limit.psnr_db:g} dB, SSIM {limit.ssim:g}"
+    wanted += f", largest difference {limit.max_difference}" if limit.max_difference is not None else ""
+    wanted += f", {least:.1%} equal" if least else ""
+    raise QualityError(
+        "E_PARITY",
+        f"variant {variant!r} does not paint what the trained network paints",
+        f"{judged.line}; wanted: {wanted}",
+        "leave it out with --variants, or train with a lower learning rate: very large weights do not survive",
+    )
+
+
+def unseen(recipe: Recipe, folder: Path | None) -> tuple[dict[str, Image], str]:
+    """Photographs that were not trained on, and where they come from in words.
+
+    `folder` if given, else what the recipe held out; none where its data is not on this machine.
+    """
+    if folder is not None:
+        files, source = find_pictures([str(folder)])[:MOST_PICTURES], "pictures given to export"
+    else:
+        try:
+            files = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)[1][
+                :MOST_PICTURES
+            ]
+        except InputError:
+            return {}, "drawn scenes only: the training's held-out photographs were not on the machine"
+        source = "photographs held out from training"
+    return {path.name: _photo(path) for path in files}, source
+
+
+def _photo(path: Path) -> Image:
+    try:
+        photo = np.array(read_picture(path))
+    except OSError as error:
+        raise InputError(
+            "E_INPUT_CORRUPT", f"cannot read {path}", str(error), "remove it, or give other --pictures"
+        ) from None
+    return resize(photo, *fit(photo.shape[1], photo.shape[0], LARGEST))
