@@ -22,6 +22,7 @@ from .. import settings
 from ..bundle import Bundle
 from ..errors import AllaPrimaError, DeviceError, UsageError
 from ..manifest import Variant, resolve_shape
+from ..threads import available
 
 __all__ = ["BACKENDS", "PRECISIONS", "Arrays", "Backend", "Entry", "Started", "load", "start"]
 
@@ -31,13 +32,7 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
 class Backend(Protocol):
-    """One loaded model on one device. It knows nothing of pictures, frames or styles.
-
-    The constructor takes `(model, sample, *, precision, device, threads)`: the ONNX file's bytes; inputs of
-    the shapes that will be run, which it may build in; one of `precisions(device)`; a device in the vendor's
-    words or None for the usual one; how many processors to use. It loads, compiles and runs the sample once,
-    so that the first real run is as fast as all others, and raises when the device is not the asked one.
-    """
+    """One loaded model on one device. It knows nothing of pictures, frames or styles."""
 
     precision: str
     """What it computes in: one of PRECISIONS."""
@@ -45,6 +40,16 @@ class Backend(Protocol):
     """`openvino 2026.4.1 (CPU, bf16, 2 threads)`."""
     notes: tuple[str, ...]
     """What the user should know of this machine's installation."""
+
+    def __init__(
+        self, model: bytes, sample: Arrays, *, precision: str, device: str | None, threads: int
+    ) -> None:
+        """Load, compile, and run the sample once, so that the first real run is as fast as all others.
+
+        `model` is the ONNX file; `sample` are inputs of the shapes that will be run, which may be built in;
+        `precision` is one of `precisions(device)`; `device` is the vendor's word, None for the usual one.
+        Raises DeviceError when it is not the asked device that would run, and whatever the vendor raises.
+        """
 
     @staticmethod
     def precisions(device: str | None) -> dict[str, str]:
@@ -161,9 +166,8 @@ def load(name: str) -> tuple[type[Backend], str | None]:
     except ModuleNotFoundError as error:
         why = f"{entry.needs} is not installed" if error.name == entry.needs else _first_line(error)
         raise _unavailable(row, why, f"pip install 'allaprima[{entry.extra}]'") from error
-    except (
-        Exception
-    ) as error:  # vendors raise anything: OSError for a library, AttributeError for half a wheel
+    except Exception as error:
+        # vendors raise anything: OSError for a library that is missing, AttributeError for half a wheel
         raise _unavailable(
             row, f"{entry.needs} is damaged: {_first_line(error)}", f"install {entry.needs} again"
         ) from error
@@ -183,12 +187,9 @@ def _start(bundle: Bundle, sample: Arrays, name: str, precision: str | None, thr
         )
     precision, variant = _choose(bundle, sample, possible, precision)
     model = bundle.read(variant.file)
-    from ..threads import available
-
+    threads = threads or available()
     try:
-        backend = kind(  # type: ignore[call-arg]
-            model, sample, precision=precision, device=device, threads=threads or available()
-        )
+        backend = kind(model, sample, precision=precision, device=device, threads=threads)
     except AllaPrimaError:
         raise
     except Exception as error:  # see load(); the vendor's own words are the reason, and stay as the cause
