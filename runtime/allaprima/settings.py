@@ -96,8 +96,11 @@ def _in_words(kind: type, finding: dict[str, Any]) -> str:
     if finding["type"] in ("missing", "missing_argument"):
         return f"{place} needs a setting {name!r}"
     said = str(finding["msg"])
-    given = finding.get("input")
-    return f"{place} {name} = {given!r}: {said[0].lower()}{said[1:]}"
+    if finding["type"] == "value_error":  # what a dataclass says of itself; its words are whole sentences
+        return f"{place}: {said.removeprefix('Value error, ')}"
+    given = repr(finding.get("input"))
+    given = given if len(given) <= 60 else f"{given[:57]}..."
+    return f"{place} {name} = {given}: {said[0].lower()}{said[1:]}"
 
 
 def _kind_at(kind: Any, path: list[Any]) -> Any:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from allaprima.errors import InputError
-from allaprima.frame import Image
 from PIL import Image as Pictures
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from allaprima.errors import InputError
+from allaprima.frame import Image
 
 from .recipe import Data
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from allaprima.errors import InputError
 from torch import Tensor, nn
+
+from allaprima.errors import InputError
 
 __all__ = ["LAYERS", "Vgg19", "find_features", "load_features"]
 

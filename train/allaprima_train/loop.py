@@ -13,10 +13,11 @@ from typing import TextIO, cast
 
 import numpy as np
 import torch
-from allaprima.errors import QualityError
 from PIL import Image as Pictures
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+
+from allaprima.errors import QualityError
 
 from .data import Crops, batches, find_pictures, read_picture, split
 from .features import load_features

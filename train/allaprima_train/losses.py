@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["gram", "grid", "normalised", "structure", "style", "total_variation"]
+__all__ = ["gram", "grid", "inconsistency", "normalised", "structure", "style", "total_variation"]
 
 
 def normalised(features: Tensor) -> Tensor:
@@ -67,3 +67,8 @@ def grid(change: Tensor, period: int, window: int = 4) -> Tensor:
     phases = phases.unflatten(1, (channels, kinds))
     excess = phases - phases.mean(2, keepdim=True)
     return excess.square().mean() / (change.float().var() + 1e-4)
+
+
+def inconsistency(one: Tensor, other: Tensor, change: Tensor) -> Tensor:
+    """Mean squared difference of two paintings that ought to be the same, over the variance of the change."""
+    return F.mse_loss(one.float(), other.float()) / (change.detach().float().var() + 1e-4)

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from annotated_types import Ge, Gt, Le
+
 from allaprima import settings
 from allaprima.errors import InputError, UsageError
-from annotated_types import Ge, Gt, Le
 
 __all__ = ["Card", "Data", "GeneratorChoice", "Recipe", "Train", "load_recipe", "parse_recipe"]
 

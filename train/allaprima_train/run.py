@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from allaprima.errors import InputError, OutputError
 from torch import Tensor, nn
+
+from allaprima.errors import InputError, OutputError
 
 from .generators import make_generator
 from .recipe import Recipe, load_recipe, to_table

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from torch import Tensor, nn
+
 from allaprima.errors import UsageError
 from allaprima.settings import nearest
-from torch import Tensor, nn
 
 from .mobile import SIZES, Mobile
 from .resnet import BLOCKS, Resnet

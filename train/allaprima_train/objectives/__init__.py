@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+from torch import Tensor, nn
+
 from allaprima.errors import UsageError
 from allaprima.settings import nearest
-from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from ..recipe import Recipe

@@ -1,0 +1,7 @@
+"""`python -m allaprima`: the same as the `allaprima` command."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
