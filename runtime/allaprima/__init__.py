@@ -27,7 +27,7 @@ _HOME = {
     "styles": "bundle",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from .bundle import Bundle as Bundle

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image as Pictures
+
 from allaprima.archive import seal
 from allaprima.backends import BACKENDS, load
 from allaprima.errors import DeviceError
@@ -28,8 +31,6 @@ from allaprima.manifest import (
     Tolerance,
     Variant,
 )
-from onnx import TensorProto, helper, numpy_helper
-from PIL import Image as Pictures
 
 OPSET, IR = 18, 10
 EXACT = Tolerance(psnr_db=48, ssim=0.99, max_difference=1)

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError
 import bundles
 import numpy as np
 import pytest
+
 from allaprima import backends
 from allaprima.backends import BACKENDS, Entry, load, start
 from allaprima.bundle import Bundle

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import bundles
 import pytest
+
 from allaprima import archive
 from allaprima.archive import pack, seal
 from allaprima.bundle import Bundle, find_style, styles

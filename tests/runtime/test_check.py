@@ -5,13 +5,14 @@ from dataclasses import replace
 import bundles
 import numpy as np
 import pytest
+from PIL import Image as Pictures
+
 from allaprima.archive import seal
 from allaprima.backends import BACKENDS
 from allaprima.bundle import Bundle
 from allaprima.check import check
 from allaprima.errors import BundleError, DeviceError, UsageError
 from allaprima.manifest import Tolerance
-from PIL import Image as Pictures
 
 pytest.importorskip("onnxruntime")
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import bundles
 import pytest
+
 from allaprima.errors import BundleError
 from allaprima.manifest import (
     Control,

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from allaprima.metrics import IDENTICAL_DB, compare, psnr, ssim
 from bundles import ramp
+
+from allaprima.metrics import IDENTICAL_DB, compare, psnr, ssim
 
 
 def test_equal_pictures_are_identical():

@@ -4,9 +4,10 @@ import bundles
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+
 from allaprima.errors import BundleError
 from allaprima.onnx_file import inspect
-from onnx import TensorProto, helper, numpy_helper
 
 
 def model() -> onnx.ModelProto:

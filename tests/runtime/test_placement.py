@@ -5,6 +5,7 @@ from dataclasses import replace
 import bundles
 import numpy as np
 import pytest
+
 from allaprima.manifest import Geometry
 from allaprima.placement import place
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import bundles
 import numpy as np
 import pytest
+
 from allaprima.bundle import Bundle, styles
 from allaprima.errors import DeviceError, InputError, RunError, UsageError
 from allaprima.frame import Frame
