@@ -1,14 +1,12 @@
-"""What many tests need: the folder of real media, and small media made by arithmetic."""
+"""What tests of every folder need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from fractions import Fraction
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import av
-import numpy as np
 import pytest
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -22,131 +20,9 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-def picture(width: int, height: int, number: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8: a smooth gradient with a bright square that moves with `number`, asymmetric both ways."""
-    x = np.linspace(30, 200, width)[None, :]
-    y = np.linspace(20, 180, height)[:, None]
-    image = np.stack([x + 0 * y, y + 0 * x, (x + y) / 2], axis=-1)
-    side = max(1, min(width, height) // 4)
-    left = number * 3 % max(1, width - side)
-    image[:side, left : left + side] = (230, 60, 40)
-    return image.astype(np.uint8)
-
-
-def write_video(
-    path: Path,
-    *,
-    size: tuple[int, int] = (64, 48),
-    times: list[int] | int = 12,
-    time_base: Fraction = Fraction(1, 25),
-    codec: str = "libx264",
-    pix_fmt: str = "yuv420p",
-    options: dict[str, str] | None = None,
-    audio: tuple[str, ...] = (),
-    audio_seconds: float = 1.0,
-    audio_delay: float = 0.0,
-    audio_layout: str = "stereo",
-    subtitle: str | None = None,
-    chapters: bool = False,
-    title: str | None = None,
-    format: str | None = None,
-    colour: tuple[int, int] | None = None,
-) -> Path:
-    """A small real file. `times` are presentation stamps in `time_base` (or how many, evenly); `audio` names
-    one encoder for each sound stream; `colour` is (matrix, range) in H.273's numbers."""
-    stamps = list(range(times)) if isinstance(times, int) else times
-    with av.open(str(path), "w", format=format) as out:
-        video: Any = out.add_stream(codec, rate=round(1 / time_base) if time_base.numerator == 1 else 25)
-        video.width, video.height = size
-        video.pix_fmt = pix_fmt
-        video.codec_context.time_base = time_base
-        video.options = {"crf": "4", "preset": "ultrafast"} if options is None else options
-        if colour:
-            video.codec_context.colorspace, video.codec_context.color_range = colour
-        if title:
-            out.metadata["title"] = title
-        sounds = []
-        for number, name in enumerate(audio):
-            sound: Any = out.add_stream(name, rate=48_000)
-            sound.codec_context.layout = audio_layout
-            sound.metadata["language"] = ("eng", "deu", "fra")[number]
-            sounds.append(sound)
-        words: Any = None
-        if subtitle:
-            from allaprima.sinks.subtitles import ASS_HEADER
-
-            words = out.add_stream(subtitle)
-            words.time_base = Fraction(1, 1000)
-            words.codec_context.subtitle_header = ASS_HEADER
-        if chapters:
-            out.set_chapters(
-                [
-                    {"id": 1, "start": 0, "end": 200, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}},
-                    {"id": 2, "start": 200, "end": 480, "time_base": Fraction(1, 1000), "metadata": {"title": "Two"}},
-                ]
-            )
-        out.start_encoding()
-        for number, stamp in enumerate(stamps):
-            frame = av.VideoFrame.from_ndarray(picture(*size, number), "rgb24")
-            if colour:
-                frame = frame.reformat(
-                    format=pix_fmt,
-                    dst_colorspace={6: 5}.get(colour[0], colour[0]),
-                    src_color_range=2,
-                    dst_color_range=colour[1],
-                    interpolation=2 | 0x2000 | 0x40000,
-                )
-            frame.pts, frame.time_base = stamp, time_base
-            out.mux(video.encode(frame))
-        out.mux(video.encode(None))
-        for number, sound in enumerate(sounds):
-            _write_tone(out, sound, 440.0 * (number + 1), audio_seconds, audio_delay, audio_layout)
-        if words is not None:
-            from allaprima.sinks.subtitles import written
-
-            for begin, text in ((40, "Hello, <i>world</i>"), (240, "Grüße")):
-                packet = av.Packet(written(subtitle or "", text))
-                packet.pts = packet.dts = begin
-                packet.duration, packet.time_base, packet.stream = 150, Fraction(1, 1000), words
-                packet.is_keyframe = True
-                out.mux(packet)
-    return path
-
-
-def _write_tone(out: Any, sound: Any, pitch: float, seconds: float, delay: float, layout: str) -> None:
-    channels = av.AudioLayout(layout).nb_channels
-    count = sound.codec_context.frame_size or 1024
-    for start in range(0, int(seconds * 48_000), count):
-        wave = 0.3 * np.sin(2 * np.pi * pitch * np.arange(start, start + count) / 48_000)
-        frame = av.AudioFrame.from_ndarray(np.tile(wave.astype(np.float32), (channels, 1)), "fltp", layout)
-        frame.sample_rate = 48_000
-        frame.pts, frame.time_base = start + round(delay * 48_000), Fraction(1, 48_000)
-        out.mux(sound.encode(frame))
-    out.mux(sound.encode(None))
-
-
-@pytest.fixture
-def make_video(tmp_path: Path) -> Callable[..., Path]:
-    """`make_video("name.mp4", **what)`: see `write_video`."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    return lambda name="clip.mp4", **what: write_video(folder / name, **what)
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    """An empty folder for outputs, in which nothing may be left behind."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
-
-
 @pytest.fixture
 def no_threads_left() -> Iterator[None]:
     """Fails where a test leaves a thread of ours running."""
-    import threading
-    import time
-
     before = set(threading.enumerate())
     yield
     deadline = time.monotonic() + 3

@@ -48,6 +48,7 @@ class Tracks:
         self._notes = notes
         self._origin = source.origin
         self._input = open_container(source.path)
+        self._from_mp4 = "mp4" in self._input.format.name.split(",")
         self._writers: dict[int, Callable[[Packet], None]] = {}
         self._at_end: list[Callable[[], None]] = []
         for stream in self._input.streams:
@@ -129,11 +130,14 @@ class Tracks:
     def _copy(self, stream: Stream) -> None:
         out = self._out.add_stream_from_template(stream)
         self._dress(out, stream)
+        fills_pauses = (
+            stream.codec_context.name == "mov_text"
+        )  # with empty packets, which the muxer writes anew
         last_dts: int | None = None
 
         def write(packet: Packet) -> None:
             nonlocal last_dts
-            if self._is_priming(packet):
+            if self._is_priming(packet) or (fills_pauses and packet.size <= 2):
                 return
             dts = packet.dts if packet.dts is not None else packet.pts
             assert dts is not None
@@ -225,11 +229,12 @@ class Tracks:
         return True
 
     def _is_priming(self, packet: Packet) -> bool:
-        """Whether a packet is for the decoder's start only, and this container has no way to say so.
+        """Whether a packet is there for the decoder to start on, and would only delay everything else here.
 
-        MP4's edit list cuts off what lies before time 0. Matroska would move everything else later instead.
+        MP4's edit list cuts off what lies before time 0. Matroska says the same with a codec delay, which FFmpeg
+        sets for sound from Matroska but not for sound from MP4; it would move the whole film later instead.
         """
-        if self._format in ("mp4", "mov") or packet.pts is None:
+        if self._format in ("mp4", "mov") or not self._from_mp4 or packet.pts is None:
             return False
         middle = (packet.pts + Fraction(packet.duration or 0) / 2) * packet.time_base
         return middle < self._origin

@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -104,6 +105,7 @@ class VideoSink:
         self._waiting: Frame | None = None  # its length is known when the next one comes
         self._last_ticks = -1
         self._last_step = 0
+        self._steps: dict[int, int] = {}  # time -> length of the frames in the encoder, in ticks
         self._fitted = 0
 
     def put(self, frame: Frame) -> bool:
@@ -208,9 +210,16 @@ class VideoSink:
         picture.color_primaries = self._colour.primaries
         picture.color_trc = self._colour.transfer
         picture.pts = ticks
-        picture.duration = self._last_step
         picture.time_base = self._time_base
-        for packet in self._stream.encode(picture):
+        self._steps[ticks] = self._last_step
+        self._mux(self._stream.encode(picture))
+
+    def _mux(self, packets: list[Packet]) -> None:
+        """Pictures from the encoder, after the sound that belongs before. Encoders forget how long a frame lasts."""
+        assert self._container is not None
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._steps.pop(packet.pts, self._last_step)
             if self._tracks is not None and packet.dts is not None:
                 self._tracks.copy_until(float(packet.dts * packet.time_base))
             self._container.mux_one(packet)
@@ -241,10 +250,7 @@ class VideoSink:
                 end = None
             self._encode(self._waiting, end)
             self._waiting = None
-        for packet in self._stream.encode(None):
-            if self._tracks is not None and packet.dts is not None:
-                self._tracks.copy_until(float(packet.dts * packet.time_base))
-            self._container.mux_one(packet)
+        self._mux(self._stream.encode(None))
         if self._tracks is not None:
             self._tracks.copy_until(None if whole else self.seconds)
             self._tracks.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -103,8 +104,10 @@ def _moves(path: Path) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            return getattr(picture, "n_frames", 1) > 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded here
+            with Image.open(path) as picture:
+                return getattr(picture, "n_frames", 1) > 1
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False  # damaged or far too large: reading it as a picture will say how
 

@@ -126,7 +126,7 @@ class VideoSource:
             self.pixel_aspect = 1 / aspect if self._turn.transposed else aspect
         self.duration = self._find_duration()
         self.has_keyed_metadata = any("." in key for key in self._container.metadata)
-        """Whether it has metadata with names like `com.apple.quicktime.make`, for which MP4 has a place of their own."""
+        """Whether it has metadata with names like `com.apple.quicktime.make`, which MP4 keeps in a place of its own."""
         self._reformatter = VideoReformatter()
         self._note_what_is_lost(first)
 
