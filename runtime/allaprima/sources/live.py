@@ -55,8 +55,9 @@ class LiveSource:
     """A `Capture` as a live `Source`. The newest picture waits in one slot; a reader who is late misses the others.
 
     `open` is called in a thread and may take `open_seconds`; it raises DeviceError itself or returns the capture.
-    No picture for `stall_seconds`, or exactly the same for `freeze_seconds`: E_CAMERA_LOST. A sensor has noise, so
-    that no two pictures of a camera that works are equal. Black pictures at the start are skipped for `black_seconds`.
+    No picture for `stall_seconds` (the first may take `first_seconds`), or exactly the same for `freeze_seconds`:
+    E_CAMERA_LOST. A sensor has noise, so that no two pictures of a camera that works are equal. Black pictures at the
+    start are skipped for `black_seconds`.
     """
 
     live = True
@@ -69,11 +70,13 @@ class LiveSource:
         name: str,
         *,
         open_seconds: float = 15.0,
+        first_seconds: float = 8.0,
         stall_seconds: float = 2.0,
         freeze_seconds: float = 3.0,
         black_seconds: float = 3.0,
     ) -> None:
         self.name = name
+        self._patience = first_seconds
         self._stall_seconds = stall_seconds
         self._freeze_seconds = freeze_seconds
         self._black_seconds = black_seconds
@@ -84,6 +87,7 @@ class LiveSource:
         self.notes = self._capture.notes
         self._changed = threading.Condition()
         self._newest: Frame | None = None
+        self._came_at = time.monotonic()  # the last picture of any kind
         self._error: BaseException | None = None
         self._ended = False
         self._closing = False
@@ -94,18 +98,17 @@ class LiveSource:
         """Frames as they come; `index` counts those that were missed, too, and `time` is `time.monotonic()`."""
         while True:
             with self._changed:
-                came = self._changed.wait_for(
-                    lambda: self._newest is not None or self._ended, timeout=self._stall_seconds
-                )
+                self._changed.wait_for(lambda: self._newest is not None or self._ended, timeout=0.1)
                 frame, self._newest = self._newest, None
-                if frame is None and self._error is not None:
-                    raise self._error
+                ended = self._ended
             if frame is not None:
                 yield frame
-            elif not came:
-                raise self._lost(f"it has given no picture for {self._stall_seconds:g} s")
-            else:
+            elif ended and self._error is not None:
+                raise self._error
+            elif ended:
                 return
+            else:
+                self._check_silence()  # here, because the camera's own thread may be stuck in its driver
 
     def close(self) -> None:
         """Let go of the camera. Its thread is gone afterwards, unless the driver itself never returns."""
@@ -140,7 +143,7 @@ class LiveSource:
         index = 0
         started = time.monotonic()
         seen_light = False
-        changed_at = came_at = started
+        changed_at = started
         last: Image | None = None
         while not self._closing:
             image = self._capture.read()
@@ -148,11 +151,10 @@ class LiveSource:
             if self._closing:
                 return
             if image is None:
-                if now - came_at > self._stall_seconds:
-                    raise self._lost(f"it has given no picture for {self._stall_seconds:g} s")
+                self._check_silence()
                 time.sleep(0.005)  # a pulled camera answers at once, again and again
                 continue
-            came_at = now
+            self._came_at, self._patience = now, self._stall_seconds
             if not seen_light:
                 if _is_black(image) and now - started < self._black_seconds:
                     changed_at = now
@@ -172,6 +174,10 @@ class LiveSource:
                 self._newest = Frame(image, index, now)
                 self._changed.notify_all()
             index += 1
+
+    def _check_silence(self) -> None:
+        if time.monotonic() - self._came_at > self._patience:
+            raise self._lost(f"it has given no picture for {self._patience:g} s")
 
     def _note_size(self, image: Image) -> None:
         height, width = image.shape[:2]

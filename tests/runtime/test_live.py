@@ -1,0 +1,351 @@
+"""Cameras: opened in time, watched, and lost with a word instead of a hang. All through the code that real ones use."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from allaprima.errors import DeviceError, UsageError
+from allaprima.frame import Frame, Image
+from allaprima.sinks import NullSink, VideoSink
+from allaprima.sources import LiveSource, VideoSource, open_source
+from allaprima.sources import camera as camera_module
+from allaprima.sources.synthetic import FakeCapture, FakeSettings
+from allaprima.stream import play
+
+pytestmark = pytest.mark.usefixtures("no_threads_left")
+
+
+def fake(**settings: object) -> LiveSource:
+    """A quick camera with a short patience."""
+
+    def open() -> FakeCapture:
+        return FakeCapture(64, 48, Fraction(100), FakeSettings(**settings))  # type: ignore[arg-type]
+
+    return LiveSource(open, "test", stall_seconds=0.4, freeze_seconds=0.4, black_seconds=0.5)
+
+
+@pytest.mark.parametrize("mode", ["false", "freeze", "block"])
+def test_a_pulled_plug_is_a_lost_camera_in_bounded_time(mode: str) -> None:
+    got: list[Frame] = []
+    started = time.monotonic()
+    with (
+        fake(unplug_after=20, mode=mode) as source,
+        pytest.raises(DeviceError, match="lost the camera") as caught,
+    ):
+        got.extend(source)
+    assert caught.value.code == "E_CAMERA_LOST"
+    assert time.monotonic() - started < 2
+    assert len(got) >= 10
+
+
+@pytest.mark.parametrize("mode", ["false", "freeze", "block"])
+def test_the_recording_of_a_lost_camera_is_finished(out: Path, mode: str) -> None:
+    with (
+        pytest.raises(DeviceError, match="lost"),
+        fake(unplug_after=30, mode=mode) as source,
+        VideoSink(out / "a.mp4", like=source) as sink,
+    ):
+        play(source, lambda frame: frame, sink)
+    assert [item.name for item in out.iterdir()] == ["a.mp4"]
+    with VideoSource(out / "a.mp4") as film:
+        assert sum(1 for _ in film) >= 10
+
+
+def test_ctrl_c_ends_a_recording_properly(out: Path) -> None:
+    def until_ten(frame: Frame) -> Frame:
+        if frame.index >= 10:
+            raise KeyboardInterrupt
+        return frame
+
+    with pytest.raises(KeyboardInterrupt), fake() as source, VideoSink(out / "a.mp4", like=source) as sink:
+        play(source, until_ten, sink)
+    assert [item.name for item in out.iterdir()] == ["a.mp4"]
+
+
+def test_a_recording_lasts_as_long_as_it_took_whatever_the_jitter(out: Path) -> None:
+    with (
+        open_source("fake:64x48@30?jitter=8-40&seconds=1.5") as source,
+        VideoSink(out / "a.mp4", like=source) as sink,
+    ):
+        played = play(source, lambda frame: frame, sink)
+    with VideoSource(out / "a.mp4") as film:
+        stamps = [frame.time for frame in film]
+    assert stamps[0] == 0
+    assert stamps[-1] == pytest.approx(1.5, abs=0.08)
+    assert len(stamps) == played.frames
+
+
+def test_a_slow_painter_sees_frames_that_are_at_most_two_frames_old() -> None:
+    rate, paint_seconds = 50, 0.1
+    with open_source(f"fake:64x48@{rate}?seconds=2") as source:
+        ages: list[float] = []
+
+        def slow(frame: Frame) -> Frame:
+            ages.append(time.monotonic() - frame.time)
+            time.sleep(paint_seconds)
+            return frame
+
+        played = play(source, slow, NullSink())
+    assert len(ages) >= 10
+    assert sorted(ages)[len(ages) * 9 // 10] < 2 / rate
+    assert played.dropped >= 0.6 * 2 * rate
+    assert played.latency_ms is not None
+    assert played.latency_ms.p50 == pytest.approx(paint_seconds * 1000, abs=60)
+
+
+def test_the_index_counts_frames_that_nobody_took() -> None:
+    with fake(seconds=1.0) as source:
+        indices = []
+        for frame in source:
+            indices.append(frame.index)
+            time.sleep(0.1)
+    assert indices == sorted(set(indices))
+    assert indices[-1] > 2 * len(indices)
+
+
+def test_black_pictures_at_the_start_are_skipped_and_a_covered_lens_is_told() -> None:
+    with fake(black=10, seconds=0.5) as source:
+        first = next(iter(source))
+    assert first.index == 0
+    assert first.image.max() > 100
+
+    with fake(black=10_000, seconds=1.2) as source:
+        frames = list(source)
+    assert frames
+    assert frames[0].image.max() == 0
+    assert any("black" in note for note in source.notes)
+
+
+def test_a_camera_that_turns_is_noted_and_recorded_in_the_first_shape(out: Path) -> None:
+    with (
+        open_source("fake:64x48@50?resize_at=10&seconds=0.6") as source,
+        VideoSink(out / "a.mp4", like=source) as sink,
+    ):
+        play(source, lambda frame: frame, sink)
+    assert any("changed its size from 64x48 to 48x64" in note for note in source.notes)
+    with VideoSource(out / "a.mp4") as film:
+        assert {frame.image.shape for frame in film} == {(48, 64, 3)}
+
+
+def test_a_driver_that_never_opens_is_given_up() -> None:
+    released = threading.Event()
+
+    def never() -> FakeCapture:
+        released.wait(5)
+        return FakeCapture(64, 48, Fraction(30))
+
+    started = time.monotonic()
+    with pytest.raises(DeviceError, match="another program") as caught:
+        LiveSource(never, "stuck", open_seconds=0.3)
+    assert time.monotonic() - started < 1
+    assert caught.value.code == "E_CAMERA_BUSY"
+    released.set()
+
+
+def test_an_error_of_the_driver_reaches_the_for_loop() -> None:
+    class Failing(FakeCapture):
+        def read(self) -> Image | None:
+            raise OSError("USB says no")
+
+    with (
+        LiveSource(lambda: Failing(64, 48, Fraction(30)), "failing") as source,
+        pytest.raises(OSError, match="USB says no"),
+    ):
+        list(source)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("fake:640x480?unplug_atfer=3", "did you mean 'unplug_after'"),
+        ("fake:640x480?mode=explode", "no such mode"),
+        ("fake:640x480?seconds=soon", "not a number"),
+        ("bars:640", "not understood"),
+        ("bars:0x10", "out of range"),
+        ("bars:640x480@0", "out of range"),
+    ],
+)
+def test_a_wrong_spec_is_explained(spec: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        open_source(spec)
+
+
+def test_bars_are_the_same_every_time_and_move() -> None:
+    with open_source("bars:64x48@10?seconds=2") as one, open_source("bars:64x48@10?seconds=2") as other:
+        assert one.frames == 20
+        assert one.duration == 2.0
+        first, second = list(one), list(other)
+    assert [frame.time for frame in first] == [index / 10 for index in range(20)]
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+    assert not np.array_equal(first[0].image, first[5].image)
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What Linux says of two cameras, the first with the second node that its metadata has."""
+    for node, index, name in (
+        ("video0", 0, "Front Camera"),
+        ("video1", 1, "Front Camera"),
+        ("video10", 0, "Back"),
+    ):
+        (tmp_path / node).mkdir()
+        (tmp_path / node / "index").write_text(f"{index}\n")
+        (tmp_path / node / "name").write_text(f"{name}\n")
+    monkeypatch.setattr(camera_module, "_SYS", tmp_path)
+    monkeypatch.setattr(sys, "platform", "linux")
+    return tmp_path
+
+
+def test_cameras_are_listed_once_each_and_in_order(sysfs: Path) -> None:
+    found = camera_module.list_cameras()
+    assert [(camera.index, camera.name, camera.path) for camera in found] == [
+        (0, "Front Camera", "/dev/video0"),
+        (10, "Back", "/dev/video10"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "index"), [("0", 0), ("10", 10), ("/dev/video10", 10), ("back", 10), ("FRONT", 0)]
+)
+def test_a_camera_is_found_by_number_path_or_part_of_its_name(sysfs: Path, spec: str, index: int) -> None:
+    assert camera_module.find_camera(spec).index == index
+
+
+def test_a_name_that_fits_two_cameras_is_asked_back(sysfs: Path) -> None:
+    (sysfs / "video10" / "name").write_text("Front Camera 2")
+    with pytest.raises(DeviceError, match="more than one"):
+        camera_module.find_camera("front")
+    assert camera_module.find_camera("front camera").index == 0  # the whole name wins
+
+
+def test_a_word_that_is_a_camera_is_one_and_any_other_a_missing_file(
+    sysfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("allaprima.sources.open_camera", lambda spec, size=None: asked.append(spec))
+    open_source("back")
+    assert asked == ["back"]
+    with pytest.raises(Exception, match="no such file"):
+        open_source("sideways")
+
+
+def test_without_opencv_the_missing_package_is_named(sysfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setattr("os.access", lambda path, mode: True)
+    with pytest.raises(DeviceError, match="libgl1") as caught:
+        open_source("0")
+    assert caught.value.code == "E_DISPLAY_LIBRARY"
+
+
+def test_a_camera_without_permission_names_the_group(sysfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(DeviceError, match="video") as caught:
+        open_source("0")
+    assert caught.value.code == "E_CAMERA_PERMISSION"
+
+
+def test_opencv_is_asked_for_mjpg_and_what_it_gives_instead_is_told(
+    sysfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Device:
+        """What cv2.VideoCapture is, with a camera behind it that has its own mind."""
+
+        def __init__(self, path: str, system: int, wanted: list[int]) -> None:
+            self.wanted = dict(zip(wanted[::2], wanted[1::2], strict=True))
+            assert self.wanted[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"MJPG")
+            assert self.wanted[cv2.CAP_PROP_FRAME_WIDTH] == 1920
+            self.random = np.random.default_rng(0)
+
+        def isOpened(self) -> bool:
+            return True
+
+        def get(self, what: int) -> float:
+            return {cv2.CAP_PROP_FRAME_WIDTH: 640, cv2.CAP_PROP_FRAME_HEIGHT: 480, cv2.CAP_PROP_FPS: 5}[what]
+
+        def set(self, what: int, value: float) -> bool:
+            return True
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            time.sleep(0.01)
+            picture = self.random.integers(40, 60, (480, 640, 3), np.uint8)
+            picture[..., 0] = 200  # blue, in OpenCV's order
+            return True, picture
+
+        def release(self) -> None:
+            pass
+
+    cv2 = pytest.importorskip("cv2")
+    monkeypatch.setattr(cv2, "VideoCapture", Device)
+    monkeypatch.setattr("os.access", lambda path, mode: True)
+    with open_source("0", size=(1920, 1080)) as source:
+        assert (source.width, source.height, source.rate) == (640, 480, 5)
+        assert any("1920x1080" in note and "640x480" in note for note in source.notes)
+        image = next(iter(source)).image
+    assert image[..., 2].min() == 200
+    assert image[..., 0].max() < 60
+
+
+def test_a_window_without_a_display_is_told_and_does_not_end_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from allaprima.sinks import open_sink
+
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(DeviceError, match="no display") as caught:
+        open_sink("window:")
+    assert caught.value.code == "E_DISPLAY"
+
+
+def test_a_virtual_camera_gets_what_was_painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from allaprima.sinks import open_sink
+
+    sent: list[np.ndarray] = []
+    closed: list[bool] = []
+
+    class Camera:
+        device = "/dev/video9"
+
+        def __init__(self, width: int, height: int, fps: float) -> None:
+            self.width, self.height = width, height
+
+        def send(self, image: np.ndarray) -> None:
+            assert image.shape == (self.height, self.width, 3)
+            sent.append(image)
+
+        def close(self) -> None:
+            closed.append(True)
+
+    module: Callable[..., object] = type("pyvirtualcam", (), {"Camera": Camera})
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
+    with (
+        open_source("fake:64x48@50?resize_at=5&seconds=0.3") as source,
+        open_sink("virtual-camera:", like=source) as sink,
+    ):
+        play(source, lambda frame: frame, sink)
+    assert len(sent) > 5
+    assert closed == [True]
+
+
+def test_a_machine_without_a_virtual_camera_says_what_to_install() -> None:
+    pyvirtualcam = pytest.importorskip("pyvirtualcam")
+    from allaprima.sinks import open_sink
+
+    try:
+        pyvirtualcam.Camera(width=32, height=32, fps=10).close()
+        pytest.skip("this machine has a virtual camera")
+    except RuntimeError:
+        pass
+    with pytest.raises(DeviceError, match="v4l2loopback") as caught, open_sink("virtual-camera:") as sink:
+        sink.put(Frame(np.zeros((32, 32, 3), np.uint8)))
+    assert caught.value.code == "E_DISPLAY_VIRTUAL_CAMERA"

@@ -1,0 +1,128 @@
+"""Outputs are complete under their name, or not there at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from allaprima.errors import OutputError
+from allaprima.sinks.files import Draft
+
+
+def code_of(path: Path, **how: object) -> str:
+    with pytest.raises(OutputError) as caught:
+        Draft(path, **how)  # type: ignore[arg-type]
+    assert path.name in caught.value.what
+    assert caught.value.next
+    return caught.value.code
+
+
+def test_a_file_appears_complete_and_nothing_else_stays(out: Path) -> None:
+    draft = Draft(out / "a.bin")
+    assert not (out / "a.bin").exists()
+    assert draft.temp.parent == out
+    assert draft.temp.suffix == ".bin"
+    draft.temp.write_bytes(b"whole")
+    draft.commit()
+    assert (out / "a.bin").read_bytes() == b"whole"
+    assert [item.name for item in out.iterdir()] == ["a.bin"]
+
+
+def test_a_discarded_draft_leaves_the_old_file_as_it_was(out: Path) -> None:
+    (out / "a.bin").write_bytes(b"old")
+    draft = Draft(out / "a.bin", overwrite=True)
+    draft.temp.write_bytes(b"half")
+    draft.discard()
+    draft.discard()
+    assert (out / "a.bin").read_bytes() == b"old"
+    assert [item.name for item in out.iterdir()] == ["a.bin"]
+
+
+def test_what_forbids_an_output_is_told_first(out: Path, tmp_path: Path) -> None:
+    (out / "there.bin").write_bytes(b"old")
+    (out / "folder").mkdir()
+    assert code_of(out / "there.bin") == "E_OUTPUT_EXISTS"
+    assert code_of(out / "folder", overwrite=True) == "E_OUTPUT_FOLDER"
+    assert code_of(out / "no" / "a.bin") == "E_OUTPUT_NO_FOLDER"
+    assert code_of(Path("/dev/null"), overwrite=True) == "E_OUTPUT_KIND"
+    assert (out / "there.bin").read_bytes() == b"old"
+
+
+def test_the_output_may_not_be_the_input_by_any_name(out: Path) -> None:
+    source = out / "in.bin"
+    source.write_bytes(b"precious")
+    link = out / "link.bin"
+    link.symlink_to(source)
+    hard = out / "hard.bin"
+    os.link(source, hard)
+    for name in (source, link, hard, out / "." / "in.bin"):
+        assert code_of(name, inputs=[source], overwrite=True) == "E_OUTPUT_IS_INPUT"
+    assert source.read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_told(out: Path) -> None:
+    out.chmod(0o500)
+    try:
+        assert code_of(out / "a.bin") == "E_OUTPUT_PERMISSION"
+    finally:
+        out.chmod(0o700)
+
+
+def test_two_jobs_on_one_output_do_not_meet(out: Path) -> None:
+    first = Draft(out / "a.bin")
+    assert code_of(out / "a.bin") == "E_OUTPUT_BUSY"
+    other = Draft(out / "b.bin")
+    other.discard()
+    first.discard()
+    Draft(out / "a.bin").discard()
+    assert list(out.iterdir()) == []
+
+
+def test_the_lock_of_a_killed_job_is_taken_over_and_a_living_one_respected(out: Path) -> None:
+    script = (
+        "import sys; from allaprima.sinks.files import Draft; Draft(sys.argv[1]); print('held', flush=True);"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(out / "a.bin")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        assert code_of(out / "a.bin") == "E_OUTPUT_BUSY"
+        other.kill()
+    Draft(out / "a.bin").discard()
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(out: Path) -> None:
+    draft = Draft(out / "a.bin")
+    draft.temp.write_bytes(b"mine")
+    (out / "a.bin").write_bytes(b"theirs")
+    with pytest.raises(OutputError, match="exists"):
+        draft.commit()
+    assert (out / "a.bin").read_bytes() == b"theirs"
+    assert [item.name for item in out.iterdir()] == ["a.bin"]
+
+
+def test_a_part_is_kept_under_a_name_that_says_so(out: Path) -> None:
+    draft = Draft(out / "film.mp4")
+    draft.temp.write_bytes(b"half")
+    assert draft.keep_part() == (out / "film.partial.mp4").resolve()
+    assert [item.name for item in out.iterdir()] == ["film.partial.mp4"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.mp4", "-x.mp4", "100%d.mp4", "it's.mp4", "ночь 夜.mp4", "a:b.mp4", "x" * 250 + ".mp4"]
+)
+def test_awkward_names_work(out: Path, name: str, make_video: object) -> None:
+    from allaprima.sinks import open_sink
+    from allaprima.sources import open_source
+    from allaprima.stream import play
+
+    path = make_video(name, times=3)  # type: ignore[operator]
+    with open_source(path) as source, open_sink(out / name, like=source) as sink:
+        play(source, lambda frame: frame, sink)
+    assert [item.name for item in out.iterdir()] == [name]

@@ -1,0 +1,255 @@
+"""Frames between threads: in order, bounded, counted; errors arrive; threads end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pytest
+
+from allaprima.frame import Frame
+from allaprima.meter import Meter, Percentiles
+from allaprima.sinks import NullSink
+from allaprima.sources import open_source
+from allaprima.stream import Ahead, Behind, Latest, paced, play
+
+pytestmark = pytest.mark.usefixtures("no_threads_left")
+
+_IMAGE = np.zeros((4, 4, 3), np.uint8)
+
+
+def frames(count: int, pause: float = 0.0) -> Iterator[Frame]:
+    for index in range(count):
+        if pause:
+            time.sleep(pause)
+        yield Frame(_IMAGE, index, index / 25)
+
+
+def failing_after(count: int) -> Iterator[Frame]:
+    yield from frames(count)
+    raise OSError("the tape tore")
+
+
+class Recorder(NullSink):
+    """Keeps the indices of what it got; slow, or broken, on demand."""
+
+    def __init__(self, pause: float = 0.0, fail_at: int | None = None, stop_at: int | None = None) -> None:
+        super().__init__()
+        self.indices: list[int] = []
+        self.pause, self.fail_at, self.stop_at = pause, fail_at, stop_at
+        self.thread: str | None = None
+
+    def put(self, frame: Frame) -> bool:
+        self.thread = threading.current_thread().name
+        if frame.index == self.fail_at:
+            raise OSError("the disk is on fire")
+        time.sleep(self.pause)
+        self.indices.append(frame.index)
+        return frame.index != self.stop_at
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+class LiveRecorder(Recorder):
+    live = True
+
+
+def test_latest_drops_old_frames_and_keeps_order() -> None:
+    taken = []
+    with Latest(frames(50, pause=0.005)) as latest:
+        for frame in latest:
+            taken.append(frame.index)
+            time.sleep(0.03)
+    assert taken == sorted(set(taken))
+    assert len(taken) < 25
+    assert taken[-1] == 49
+    assert latest.dropped == 50 - len(taken)
+
+
+def test_latest_counts_what_the_source_itself_missed() -> None:
+    def gaps() -> Iterator[Frame]:
+        for index in (0, 3, 4, 10):
+            time.sleep(0.02)
+            yield Frame(_IMAGE, index)
+
+    with Latest(gaps()) as latest:
+        assert [frame.index for frame in latest] == [0, 3, 4, 10]
+    assert latest.dropped == 2 + 5
+
+
+def test_ahead_gives_every_frame_in_order_and_reads_no_further_than_its_depth() -> None:
+    read: list[int] = []
+
+    def watched() -> Iterator[Frame]:
+        for frame in frames(40):
+            read.append(frame.index)
+            yield frame
+
+    taken = []
+    with Ahead(watched(), depth=3) as ahead:
+        for frame in ahead:
+            time.sleep(0.002)
+            taken.append(frame.index)
+            assert len(read) - len(taken) <= 5  # three wait, one is on its way in, one is being looked at
+    assert taken == list(range(40))
+
+
+@pytest.mark.parametrize("reader", [Latest, Ahead])
+def test_an_error_of_the_source_reaches_the_for_loop(reader: type[Latest] | type[Ahead]) -> None:
+    taken = []
+    with pytest.raises(OSError, match="the tape tore"), reader(failing_after(5)) as queue:
+        for frame in queue:
+            taken.append(frame.index)
+    assert taken[-1:] == [4]  # what came before the error is not lost
+
+
+@pytest.mark.parametrize("reader", [Latest, Ahead])
+def test_breaking_out_ends_the_thread_even_of_an_endless_source(reader: type[Latest] | type[Ahead]) -> None:
+    with reader(frames(10**9)) as queue:
+        for frame in queue:
+            if frame.index >= 3:
+                break
+
+
+def test_play_hands_every_frame_of_a_file_on_in_order() -> None:
+    sink = Recorder(pause=0.001)
+    with open_source("bars:32x32@25?seconds=2") as source:
+        played = play(source, lambda frame: replace(frame, image=255 - frame.image), sink)
+    assert sink.indices == list(range(50))
+    assert (played.frames, played.dropped, played.stopped) == (50, 0, False)
+    assert played.latency_ms is None
+    assert played.paint_ms is not None
+    assert played.fps > 0
+
+
+def test_play_decodes_paints_and_encodes_at_the_same_time() -> None:
+    """Three steps of 10 ms on 40 frames: 1.2 s one after the other, little over 0.4 s side by side."""
+
+    class Slow:
+        name, width, height, rate, duration, frames, live = "slow", 4, 4, None, None, None, False
+        notes: list[str] = []  # noqa: RUF012
+
+        def __iter__(self) -> Iterator[Frame]:
+            return frames(40, pause=0.01)
+
+    def paint(frame: Frame) -> Frame:
+        time.sleep(0.01)
+        return frame
+
+    sink = Recorder(pause=0.01)
+    started = time.monotonic()
+    play(Slow(), paint, sink)  # type: ignore[arg-type]
+    assert time.monotonic() - started < 0.9
+    assert sink.indices == list(range(40))
+
+
+def test_play_raises_what_the_sink_raises_and_stops_painting() -> None:
+    painted = []
+
+    def paint(frame: Frame) -> Frame:
+        painted.append(frame.index)
+        return frame
+
+    with open_source("bars:32x32@25?seconds=10") as source, pytest.raises(OSError, match="on fire"):
+        play(source, paint, Recorder(fail_at=5))
+    assert len(painted) < 20
+
+
+def test_play_raises_the_error_of_the_very_last_frame_too() -> None:
+    with open_source("bars:32x32@25?seconds=1") as source, pytest.raises(OSError, match="on fire"):
+        play(source, lambda frame: frame, Recorder(fail_at=24))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_play_ends_its_threads_when_the_painter_fails(error: type[BaseException]) -> None:
+    def paint(frame: Frame) -> Frame:
+        if frame.index == 7:
+            raise error
+        return frame
+
+    sink = Recorder(pause=0.005)
+    with open_source("bars:32x32@25?seconds=10") as source, pytest.raises(error):
+        play(source, paint, sink)
+    if error is KeyboardInterrupt:
+        assert sink.indices == list(range(7))  # all that was painted is in the file
+
+
+@pytest.mark.parametrize("sink", [Recorder(stop_at=3), LiveRecorder(stop_at=3)], ids=["file", "screen"])
+def test_a_viewer_can_stop(sink: Recorder) -> None:
+    with open_source("bars:32x32@50?seconds=10") as source:
+        played = play(source, lambda frame: frame, sink)
+    assert played.stopped
+    assert played.frames < 30
+
+
+def test_a_file_on_a_screen_runs_at_its_own_speed_and_in_the_callers_thread() -> None:
+    sink = LiveRecorder()
+    started = time.monotonic()
+    with open_source("bars:32x32@50?seconds=0.6") as source:
+        played = play(source, lambda frame: frame, sink)
+    assert time.monotonic() - started == pytest.approx(0.6, abs=0.15)
+    assert sink.thread == threading.current_thread().name
+    assert played.latency_ms is not None
+    assert played.latency_ms.p95 < 60
+
+
+def test_paced_frames_keep_their_distances() -> None:
+    came = [
+        (time.monotonic(), frame.time)
+        for frame in paced(iter([Frame(_IMAGE, i, t) for i, t in enumerate((5.0, 5.1, 5.3))]))
+    ]
+    assert came[1][1] - came[0][1] == pytest.approx(0.1, abs=1e-6)
+    assert came[2][1] - came[0][1] == pytest.approx(0.3, abs=1e-6)
+    for now, due in came:
+        assert 0 <= now - due < 0.05
+
+
+def test_behind_does_not_run_ahead_of_a_slow_sink() -> None:
+    sink = Recorder(pause=0.02)
+    with Behind(sink, depth=2) as behind:
+        for frame in frames(10):
+            behind.put(frame)
+            assert frame.index - len(sink.indices) <= 3
+    assert sink.indices == list(range(10))
+
+
+def test_on_frame_sees_each_painted_frame_and_a_meter() -> None:
+    seen = []
+    with open_source("bars:32x32@25?seconds=1") as source:
+        play(
+            source,
+            lambda frame: frame,
+            NullSink(),
+            on_frame=lambda frame, meter: seen.append((frame.index, meter.frames)),
+        )
+    assert seen == [(index, index + 1) for index in range(25)]
+
+
+def test_percentiles_are_of_the_measurements() -> None:
+    from collections import deque
+
+    assert Percentiles.of(deque()) is None
+    measured = Percentiles.of(deque(float(n) for n in range(101)))
+    assert measured == Percentiles(50.0, 95.0, 99.0)
+
+
+def test_a_meter_counts_recent_and_mean_frames_per_second() -> None:
+    meter = Meter()
+    assert meter.fps == meter.mean_fps == meter.seconds == 0
+    for _ in range(10):
+        time.sleep(0.01)
+        meter.frame(paint_ms=1.0)
+    assert 40 < meter.fps <= 100
+    assert meter.frames == 10
+    assert meter.latency_ms is None
