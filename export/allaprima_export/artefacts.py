@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from allaprima.frame import Image
 from numpy.typing import NDArray
+
+from allaprima.frame import Image
 
 __all__ = ["BORDER_LIMIT", "GRID_LIMIT_DB", "SMALLEST", "Border", "Grid", "border", "grid"]
 

@@ -15,11 +15,12 @@ from typing import Any, cast
 
 import onnx
 import torch
-from allaprima.errors import QualityError, UsageError
-from allaprima_train.generators import Generator
 from torch import Tensor, nn
 
-__all__ = ["IN", "OPSETS", "OUT", "billion_macs", "in_bytes", "reach", "require_finite", "trace"]
+from allaprima.errors import QualityError, UsageError
+from allaprima_train.generators import Generator
+
+__all__ = ["IN", "OPSETS", "OUT", "billion_macs", "in_bytes", "reach", "require_finite", "to_opset", "trace"]
 
 IN, OUT = "packed", "change"
 """Names of the traced graph's one input and one output."""
@@ -67,15 +68,8 @@ def in_bytes(generator: nn.Module) -> nn.Module:
     return plain
 
 
-def trace(network: nn.Module, opset: int) -> onnx.ModelProto:
-    """The `packed_change` of `in_bytes`' network as a model with open height and width.
-
-    Raises UsageError E_EXPORT_OPSET.
-    """
-    if opset not in OPSETS:
-        raise UsageError(
-            "E_EXPORT_OPSET", f"cannot write opset {opset}", next=f"choose one of {OPSETS[0]} to {OPSETS[-1]}"
-        )
+def trace(network: nn.Module) -> onnx.ModelProto:
+    """The `packed_change` of `in_bytes`' network as a model with open height and width, opset 18."""
     generator = cast(Generator, network)
     period, stride = generator.period, generator.stride
     sample = torch.zeros(1, 3 * period**2, 4 * stride // period, 6 * stride // period)
@@ -92,10 +86,17 @@ def trace(network: nn.Module, opset: int) -> onnx.ModelProto:
             dynamic_shapes={"packed": any_size},
             verbose=False,
         )
-        model: onnx.ModelProto = cast(Any, program).model_proto
-        if opset != TRACED_OPSET:
-            model = onnx.version_converter.convert_version(model, opset)
+    model: onnx.ModelProto = cast(Any, program).model_proto
     return _bare(model)
+
+
+def to_opset(core: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """A traced core in another operator set. Raises UsageError E_EXPORT_OPSET for one that is not in OPSETS."""
+    if opset not in OPSETS:
+        raise UsageError(
+            "E_EXPORT_OPSET", f"cannot write opset {opset}", next=f"choose one of {OPSETS[0]} to {OPSETS[-1]}"
+        )
+    return core if opset == TRACED_OPSET else _bare(onnx.version_converter.convert_version(core, opset))
 
 
 def billion_macs(generator: nn.Module, height: int, width: int) -> float:

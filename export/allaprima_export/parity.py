@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
 from allaprima import backends
 from allaprima.errors import DeviceError, InputError, QualityError
 from allaprima.frame import Image
@@ -23,7 +26,6 @@ from allaprima.threads import available
 from allaprima_train.data import find_pictures, read_picture, split
 from allaprima_train.frame_model import FrameModel
 from allaprima_train.recipe import Recipe
-from torch import Tensor, nn
 
 __all__ = [
     "EQUAL",
@@ -98,12 +100,12 @@ class Painter:
         return str(self.runner.description)
 
     def paint(self, image: Image, strength: float = 1.0) -> Image:
-        inputs = {
+        inputs: dict[str, NDArray[Any]] = {
             "image": np.ascontiguousarray(image[None]),
             "strength": np.array([strength], np.float32),
         }
         if image.shape != self.shape:
-            self.runner = self.kind(  # type: ignore[call-arg]
+            self.runner = self.kind(
                 self.model, inputs, precision=self.precision, device=self.device, threads=available()
             )
             self.shape = image.shape

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import cast
 
 import onnx
+from torch import nn
+
 from allaprima.archive import seal
 from allaprima.bundle import Bundle
 from allaprima.check import Checked, check
@@ -25,13 +27,12 @@ from allaprima.settings import nearest
 from allaprima_train.generators import Generator
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
-from torch import nn
 
 from .artefacts import SMALLEST, Border, Grid
 from .artefacts import border as measure_border
 from .artefacts import grid as measure_grid
 from .card import card
-from .core import billion_macs, in_bytes, reach, require_finite, trace
+from .core import billion_macs, in_bytes, reach, require_finite, to_opset, trace
 from .edges import attach_edges
 from .half import half
 from .pack import licence_text, require_free, staged, write_png
@@ -113,7 +114,7 @@ def export(
     on_stage("folding and tracing the network")
     generator, noted = run.generator()
     require_finite(generator, str(run.weights_file))
-    core = trace(in_bytes(generator), opset)
+    core = to_opset(trace(in_bytes(generator)), opset)
     models = {
         _variant_name(precision, size): (precision, size, _wrap(PRECISIONS[precision](core), generator, size))
         for size in (None, *((height, width) for width, height in fixed))

@@ -7,6 +7,7 @@ division by a picture's own spread (flat, dark), padding and cropping that fit o
 from __future__ import annotations
 
 import numpy as np
+
 from allaprima.frame import Image
 
 __all__ = ["golden_scene", "scenes"]

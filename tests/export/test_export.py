@@ -1,0 +1,233 @@
+"""From a run folder to a bundle that opens, paints and proves itself; or to nothing at all."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import trained
+from PIL import Image as Pictures
+
+from allaprima.bundle import Bundle
+from allaprima.check import check
+from allaprima.errors import InputError, OutputError, QualityError, UsageError
+from allaprima.metrics import compare
+from allaprima.stylizer import Stylizer
+from allaprima_export import cli
+from allaprima_export.pipeline import Exported, bundle_name, export
+from allaprima_export.scenes import golden_scene
+from allaprima_train.recipe import load_recipe
+from allaprima_train.run import Run
+
+
+def test_the_bundle_opens_and_paints_like_its_golden_pair(exported: Exported) -> None:
+    bundle = Bundle.open(exported.path)
+    with Stylizer.open(bundle, backend="ort", precision="fp32") as stylizer:
+        styled = stylizer.paint(golden_scene())
+        assert stylizer.paint(np.zeros((7, 5, 3), np.uint8)).shape == (7, 5, 3)
+    expected = np.asarray(Pictures.open(exported.path / "golden" / "styled.png"))
+    assert np.array_equal(np.asarray(Pictures.open(exported.path / "golden" / "image.png")), golden_scene())
+    assert compare(styled, expected).max_difference <= 1
+    assert compare(styled, golden_scene()).psnr_db < 30  # it is a painting
+    ran = [one for one in check(bundle) if one.ran]
+    assert ran
+    assert all(ran)
+
+
+def test_the_bundle_holds_what_its_users_need(exported: Exported, small_run: Run) -> None:
+    manifest = exported.manifest
+    assert manifest.name == "small-study"
+    assert [one.name for one in manifest.variants] == ["fp32", "fp16", "fp32-48x64", "fp16-48x64"]
+    assert {one.file for one in manifest.variants} == {
+        "model.onnx", "model_fp16.onnx", "model_48x64.onnx", "model_fp16_48x64.onnx"
+    }  # fmt: skip
+    assert set(manifest.files) - {one.file for one in manifest.variants} == {
+        "card.md", "LICENSE.txt", "recipe.toml", "golden/image.png", "golden/styled.png"
+    }  # fmt: skip
+    assert load_recipe(exported.path / "recipe.toml") == small_run.recipe()
+    assert "Apache License" in (exported.path / "LICENSE.txt").read_text()
+    card = (exported.path / "card.md").read_text()
+    for word in (
+        "A small study",
+        "drawn by arithmetic",
+        "held out",
+        "PSNR",
+        "Grid",
+        "mobile-nano",
+        "7 steps",
+    ):
+        assert word in card
+    assert manifest.lineage.steps == 7
+    assert manifest.geometry.margin >= 16
+
+
+def test_a_lone_onnx_file_says_what_it_is(exported: Exported) -> None:
+    for variant in exported.manifest.variants:
+        model = onnx.load(exported.path / variant.file, load_external_data=False)
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        assert metadata["Image.BitmapPixelFormat"] == "Rgb8"
+        assert metadata["Image.NominalPixelRange"] == "NominalRange_0_255"
+        assert metadata["Image.ColorSpaceGamma"] == "SRGB"
+        assert metadata["allaprima.variant"] == variant.name
+        inside = json.loads(metadata["allaprima.manifest"])
+        assert inside["name"] == "small-study"
+        assert inside["files"] == {}
+        assert (model.opset_import[0].version, model.ir_version) == (variant.opset, variant.ir_version)
+    alone = Bundle.open(exported.path / "model.onnx")
+    with Stylizer.open(alone, backend="ort") as stylizer:
+        assert stylizer.paint(golden_scene()).shape == golden_scene().shape
+
+
+def test_every_variant_was_judged_on_pictures_that_were_held_out(exported: Exported) -> None:
+    assert exported.judged.keys() == {one.name for one in exported.manifest.variants}
+    assert exported.judged["fp32"].parity.frames == 2 + 9  # held out, drawn
+    assert all(one.parity for one in exported.judged.values())
+    assert exported.grid is not None
+    assert exported.border is not None
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_a_zip_opens_like_the_folder(small_run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "study.prima"
+    export(small_run.folder, out, variants=["fp32"], as_zip=True, opset=17)
+    assert out.is_file()
+    bundle = Bundle.open(out)
+    assert [(one.name, one.opset, one.ir_version) for one in bundle.manifest.variants] == [("fp32", 17, 8)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study.prima"]
+
+
+def test_the_reference_network_exports_too(tmp_path: Path) -> None:
+    run = trained.make_run(tmp_path / "r", trained.strong("resnet", "small"), "resnet", "small")
+    made = export(run.folder, tmp_path / "reference.prima", variants=["fp32"])
+    assert "tiles" in made.manifest.lineage.notes
+
+
+@pytest.mark.parametrize("poison", [torch.nan, 1e30])
+def test_a_poisoned_network_leaves_nothing_behind(tmp_path: Path, poison: float) -> None:
+    generator = trained.strong("mobile", "nano")
+    with torch.no_grad():
+        generator.up.full.fill_(poison)
+    run = trained.make_run(tmp_path / "r", generator, "mobile", "nano")
+    with pytest.raises(QualityError):
+        export(run.folder, tmp_path / "bad.prima")
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_a_variant_out_of_tolerance_leaves_nothing_behind(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from allaprima_export import edges, pipeline
+
+    def off_by_a_pixel(core: onnx.ModelProto, **options: object) -> onnx.ModelProto:
+        return edges.attach_edges(core, **{**options, "margin": 8})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "attach_edges", off_by_a_pixel)
+    with pytest.raises(QualityError) as caught:
+        export(small_run.folder, tmp_path / "bad.prima")
+    assert caught.value.code == "E_PARITY"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_a_failure_while_packing_leaves_the_old_bundle(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from allaprima_export import pipeline
+
+    out = tmp_path / "study.prima"
+    out.mkdir()
+    (out / "manifest.json").write_text("{}")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pipeline, "write_png", full)
+    with pytest.raises(OutputError):
+        export(small_run.folder, out, variants=["fp32"], overwrite=True)
+    assert (out / "manifest.json").read_text() == "{}"
+    assert [path.name for path in tmp_path.iterdir()] == ["study.prima"]
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_what_exists_is_only_replaced_when_asked_and_only_if_it_is_a_bundle(
+    small_run: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "study.prima"
+    out.mkdir()
+    (out / "holiday.jpg").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="exists"):
+        export(small_run.folder, out)
+    with pytest.raises(OutputError, match="not a bundle"):
+        export(small_run.folder, out, overwrite=True)
+    assert (out / "holiday.jpg").read_bytes() == b"mine"
+    (out / "holiday.jpg").unlink()
+    (out / "manifest.json").write_text("{}")
+    export(small_run.folder, out, variants=["fp32"], overwrite=True)
+    assert Bundle.open(out).manifest.name == "small-study"
+    assert [path.name for path in tmp_path.iterdir()] == ["study.prima"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"variants": ["fp23"]}, "E_EXPORT_VARIANT"),
+        ({"variants": []}, "E_EXPORT_VARIANT"),
+        ({"fixed": [(8, 720)]}, "E_EXPORT_SIZE"),
+        ({"opset": 9}, "E_EXPORT_OPSET"),
+        ({"out": "study.onnx"}, "E_EXPORT_NAME"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_in_words(
+    small_run: Run, tmp_path: Path, options: dict[str, object], code: str
+) -> None:
+    out = tmp_path / str(options.pop("out", "study.prima"))
+    with pytest.raises(UsageError) as caught:
+        export(small_run.folder, out, **options)  # type: ignore[arg-type]
+    assert caught.value.code == code
+    assert caught.value.next
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a training run"):
+        export(tmp_path, tmp_path / "x.prima")
+
+
+def test_names_become_what_a_bundle_may_be_called() -> None:
+    assert bundle_name("My Style_2 (final)") == "my-style-2-final"
+    with pytest.raises(UsageError):
+        bundle_name("星空")
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_the_command_reports_in_json(
+    small_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    cli.add_arguments(parser)
+    out = tmp_path / "study.prima"
+    asked = parser.parse_args(
+        [str(small_run.folder), "--out", str(out), "--variants", "fp32", "--at", "64x32", "--json"]
+    )
+    assert cli.run(asked) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert list(said["variants"]) == ["fp32", "fp32-32x64"]
+    assert said["variants"]["fp32"]["parity"]["max_difference"] <= 1
+    assert Bundle.open(out)
+
+
+def test_the_command_imports_neither_torch_nor_onnx_until_it_runs() -> None:
+    program = (
+        "import sys, allaprima_export.cli; print(sorted({'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert told.stdout.strip() == "[]"

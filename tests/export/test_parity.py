@@ -1,0 +1,120 @@
+"""The gate holds: what is not what was trained does not get through."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import trained
+from onnx import numpy_helper
+
+from allaprima.errors import InputError, QualityError
+from allaprima_export.core import in_bytes, trace
+from allaprima_export.edges import attach_edges
+from allaprima_export.half import half
+from allaprima_export.parity import TOLERANCES, Judged, Painter, Reference, judge, unseen, within
+from allaprima_export.scenes import scenes
+from allaprima_train.data import find_pictures, split
+from allaprima_train.run import Run
+
+
+def judged(core: onnx.ModelProto, generator: torch.nn.Module, precision: str = "fp32") -> Judged:
+    model = attach_edges(core, period=generator.period, stride=generator.stride, margin=generator.margin)
+    reference = Reference(generator)
+    pictures = scenes()
+    painted = {name: reference.paint(image, name) for name, image in pictures.items()}
+    return judge(
+        Painter(model.SerializeToString(), "ort", precision), pictures, painted, TOLERANCES[precision]
+    )
+
+
+def test_an_honest_export_passes_and_says_by_how_much() -> None:
+    generator = trained.strong("mobile", "nano")
+    found = judged(trained.traced("mobile", "nano"), generator)
+    within(found, "fp32", "fp32")
+    assert found.parity
+    assert found.parity.frames == len(scenes())
+    assert found.equal > 0.999
+
+
+@pytest.mark.parametrize("layer", [0, -1])
+def test_one_weight_that_differs_by_a_tenth_is_caught(layer: int) -> None:
+    generator = trained.strong("mobile", "nano")
+    core = trained.traced("mobile", "nano")
+    tensor = [one for one in core.graph.initializer if one.name.endswith("weight")][layer]
+    weights = numpy_helper.to_array(tensor).copy()
+    weights[np.unravel_index(np.abs(weights).argmax(), weights.shape)] *= 1.1
+    tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+    with pytest.raises(QualityError, match="wanted: PSNR 68 dB") as caught:
+        within(judged(core, generator), "fp32", "fp32")
+    assert caught.value.code == "E_PARITY"
+    assert caught.value.exit_status == 8
+
+
+def test_swapped_colours_are_caught() -> None:
+    generator = trained.strong("mobile", "nano")
+    core = trained.traced("mobile", "nano")
+    head = next(one for one in core.graph.initializer if one.name == core.graph.node[-1].input[1])
+    weights = numpy_helper.to_array(head).reshape(16, 3, -1)[:, ::-1].reshape(head.dims)
+    head.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(weights), head.name))
+    with pytest.raises(QualityError, match="largest difference"):
+        within(judged(core, generator), "fp32", "fp32")
+
+
+def test_weights_that_overflow_fp16_are_caught_in_the_fp16_variant_only() -> None:
+    generator = trained.strong("mobile", "nano").folded()
+    with torch.no_grad():  # the same function in fp32: one layer times 1e6, the next divided by it
+        generator.stem.weight *= 1e6
+        generator.stem.bias *= 1e6
+        generator.down.weight /= 1e6
+        generator.head.weight.zero_()
+        generator.head.weight[:, :, 1, 1] = 1e-7
+    generator.folded = lambda: generator
+    core = trace(in_bytes(generator))
+    within(judged(core, generator), "fp32", "fp32")
+    with pytest.raises(QualityError) as caught:
+        within(judged(half(core), generator, "fp16"), "fp16", "fp16")
+    assert caught.value.code == "E_PARITY"
+
+
+def test_an_answer_that_is_not_finite_is_caught_although_its_bytes_look_fine() -> None:
+    generator = trained.strong("mobile", "nano").folded()
+    with torch.no_grad():
+        generator.head.weight.fill_(3e38)  # finite weights, infinite sums
+    with pytest.raises(QualityError, match="noise 16x16 is not finite") as caught:
+        Reference(generator).paint(scenes()["noise 16x16"], "noise 16x16")
+    assert caught.value.code == "E_NOT_FINITE"
+
+
+def test_parity_is_measured_on_what_the_training_held_out(small_run: Run) -> None:
+    recipe = small_run.recipe()
+    photos, source = unseen(recipe, None)
+    trained_on, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
+    assert set(photos) == {path.name for path in held_out}
+    assert not set(photos) & {path.name for path in trained_on}
+    assert source == "photographs held out from training"
+
+
+def test_without_the_training_data_parity_says_that_it_saw_drawn_scenes_only(
+    small_run: Run, tmp_path: Path
+) -> None:
+    import dataclasses
+
+    recipe = small_run.recipe()
+    elsewhere = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, content=(str(tmp_path),)))
+    photos, source = unseen(elsewhere, None)
+    assert photos == {}
+    assert "drawn scenes only" in source
+
+
+def test_given_pictures_are_used_and_large_ones_are_shrunk(small_run: Run, tmp_path: Path) -> None:
+    from PIL import Image as Pictures
+
+    Pictures.fromarray(trained.soft(400, 2000)).save(tmp_path / "wide.png")
+    photos, source = unseen(small_run.recipe(), tmp_path)
+    assert photos["wide.png"].shape == (192, 960, 3)
+    assert source == "pictures given to export"
+    (tmp_path / "broken.png").write_bytes((tmp_path / "wide.png").read_bytes()[:2000])
+    with pytest.raises(InputError, match=r"broken\.png"):
+        unseen(small_run.recipe(), tmp_path)

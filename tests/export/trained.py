@@ -1,0 +1,89 @@
+"""Generators that paint strongly without any training, and run folders made of them."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from PIL import Image as Pictures
+from torch import nn
+
+from allaprima_export.core import in_bytes, trace
+from allaprima_train.generators import make_generator
+from allaprima_train.recipe import parse_recipe
+from allaprima_train.run import Run
+
+NETWORKS = [("mobile", "nano"), ("mobile", "small"), ("resnet", "small")]
+IDS = ["-".join(network) for network in NETWORKS]
+SIZES = [(16, 16), (17, 23), (61, 93), (96, 64)]  # height, width
+
+
+def strong(network: str, size: str, seed: int = 0) -> nn.Module:
+    """Random weights with the last convolution turned up: the change is tens of grey levels, not two."""
+    torch.manual_seed(seed)
+    generator = make_generator(network, size).eval()
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            if network == "mobile" and name.startswith("head"):
+                parameter.mul_(2.5)
+            if name.endswith("bias"):
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+    return generator
+
+
+@cache
+def _traced(network: str, size: str) -> bytes:
+    return trace(in_bytes(strong(network, size))).SerializeToString()
+
+
+def traced(network: str, size: str) -> onnx.ModelProto:
+    """The traced core of `strong(network, size)`, a new copy of it: tracing takes seconds."""
+    return onnx.load_from_string(_traced(network, size))
+
+
+def soft(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """(height, width, 3) uint8: a picture with large and small forms, other ones for each seed."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    chance = np.random.default_rng(seed)
+    planes = []
+    for _ in range(3):
+        waves = [
+            chance.uniform(10, 40) * np.sin(rows * chance.uniform(0, 0.9) + columns * chance.uniform(0, 0.9))
+            for _ in range(5)
+        ]
+        planes.append(np.clip(128 + np.sum(waves, axis=0), 0, 255))
+    return np.stack(planes, axis=-1).astype(np.uint8)
+
+
+def make_run(folder: Path, generator: nn.Module, network: str, size: str, name: str = "Small Study") -> Run:
+    """A run folder as `allaprima train` leaves it, with photographs of which two are held out."""
+    photos = folder / "photos"
+    photos.mkdir(parents=True)
+    for number in range(4):
+        Pictures.fromarray(soft(176, 200, number)).save(photos / f"{number}.png")
+    recipe = parse_recipe(
+        f"""
+name = "{name}"
+title = "A small study"
+method = "perceptual"
+[data]
+content = ["{photos}"]
+held_out = 2
+[generator]
+network = "{network}"
+size = "{size}"
+[perceptual]
+style = "style.png"
+[card]
+style_source = "drawn by arithmetic"
+content_terms = "none"
+""",
+        "test",
+    )
+    run = Run(folder / "run")
+    run.begin(recipe)
+    run.save_weights(generator, {"step": "7"})
+    return run
