@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import trained
 
+from allaprima_export import pipeline
 from allaprima_export.pipeline import Exported, export
 from allaprima_train.run import Run
 
