@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -58,10 +59,11 @@ def play(
     live = source.live or sink.live
     meter = Meter()
     meter.start()
-    frames: Iterable[Frame] = source if source.live or not sink.live else paced(source)
+    over = threading.Event()
+    frames: Iterable[Frame] = source if source.live or not sink.live else paced(source, over)
     reader: Latest | Ahead = Latest(frames) if live else Ahead(frames)
-    with reader, _writer(sink) as writer:
-        stopped = False
+    stopped = False
+    with reader, _setting(over), _writer(sink) as writer:
         for frame in reader:
             begun = time.perf_counter()
             painted = stylize(frame)
@@ -85,16 +87,26 @@ def play(
     )
 
 
-def paced(frames: Iterable[Frame]) -> Iterator[Frame]:
+def paced(frames: Iterable[Frame], over: threading.Event | None = None) -> Iterator[Frame]:
     """A file's frames at the speed at which they were taken, as if they came from a camera: `time` becomes
-    `time.monotonic()` at the moment that they are due."""
+    `time.monotonic()` at the moment that they are due. Setting `over` ends it, even in a long wait."""
+    over = over or threading.Event()
     offset: float | None = None
     for frame in frames:
         if offset is None:
             offset = time.monotonic() - frame.time
         due = frame.time + offset
-        time.sleep(max(0.0, due - time.monotonic()))
+        if over.wait(max(0.0, due - time.monotonic())):
+            return
         yield replace(frame, time=due)
+
+
+@contextmanager
+def _setting(event: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        event.set()
 
 
 class _Reader:

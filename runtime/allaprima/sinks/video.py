@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from ..errors import AllaPrimaError, DeviceError, OutputError, RunError
+from ..errors import DeviceError, OutputError, RunError
 from ..frame import Frame, Image
 from ..pixels import pad_edge, resize
 from ..sources.colour import Colour, convert
@@ -127,8 +127,10 @@ class VideoSink:
             self._draft.discard()
             return
         live = self._like is not None and self._like.live
-        complete = kind is None or (live and issubclass(kind, KeyboardInterrupt | DeviceError))
-        worth_keeping = kind is not None and (live or issubclass(kind, KeyboardInterrupt))
+        by_hand = kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit)
+        lost = kind is not None and issubclass(kind, DeviceError)
+        complete = kind is None or (live and (by_hand or lost))
+        worth_keeping = by_hand or live
         if isinstance(error, OutputError):
             complete = worth_keeping = False  # it cannot be finished on a full disk
         if not complete and not worth_keeping:
@@ -136,7 +138,7 @@ class VideoSink:
             return
         try:
             self._guarded(lambda: self._finish(whole=kind is None))
-        except AllaPrimaError:
+        except BaseException:  # a second Ctrl-C, too
             self._abandon()
             raise
         if complete:

@@ -136,7 +136,8 @@ class FakeCapture:
         self._random = random.Random(settings.seed)
         self._noise = np.random.default_rng(settings.seed).integers(0, 6, (64,), np.uint8)
         self._closed = threading.Event()
-        self._count = 0
+        self.count = 0
+        """Pictures taken so far."""
         self._started = self._due = time.monotonic()
         self._last: Image | None = None
 
@@ -150,11 +151,11 @@ class FakeCapture:
         elapsed = time.monotonic() - self._started
         if settings.seconds is not None and elapsed > settings.seconds:
             raise EndOfCapture
-        if settings.unplug_after is not None and self._count >= settings.unplug_after:
+        if settings.unplug_after is not None and self.count >= settings.unplug_after:
             if settings.mode == "block":
                 self._closed.wait()
             return self._last if settings.mode == "freeze" else None
-        self._count += 1
+        self.count += 1
         self._last = self._picture(elapsed)
         return self._last
 
@@ -163,12 +164,12 @@ class FakeCapture:
 
     def _picture(self, seconds: float) -> Image:
         width, height = self.width, self.height
-        if self._settings.resize_at is not None and self._count > self._settings.resize_at:
+        if self._settings.resize_at is not None and self.count > self._settings.resize_at:
             width, height = height, width
-        if self._count <= self._settings.black:
+        if self.count <= self._settings.black:
             return np.zeros((height, width, 3), np.uint8)
         image = test_picture(width, height, seconds)
-        noise = np.resize(np.roll(self._noise, self._count), width)
+        noise = np.resize(np.roll(self._noise, self.count), width)
         image[: height // 16 + 1] += noise[:, None]  # bars are at most 191: no overflow but in the white line
         return image
 
