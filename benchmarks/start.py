@@ -1,6 +1,6 @@
 """How long until something happens: `allaprima --help`, `import allaprima`, and the first painted frame.
 
-The goals: --help under 0.3 s, the first painted 1280x720 frame under 2 s after the start of the process, with a warm disk.
+The goals: --help under 0.3 s, the first painted 1280x720 frame under 2 s after the start of the process (warm disk).
 """
 
 from __future__ import annotations

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from allaprima_train.features import FILE, Vgg19
-from allaprima_train.recipe import Recipe, parse_recipe
 from PIL import Image
 from safetensors.torch import save_file
+
+from allaprima_train.features import FILE, Vgg19
+from allaprima_train.recipe import Recipe, parse_recipe
 
 
 def picture(number: int, height: int = 96, width: int = 112) -> np.ndarray:

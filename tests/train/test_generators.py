@@ -5,12 +5,13 @@ from typing import cast
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from allaprima.errors import UsageError
 from allaprima_train import losses
 from allaprima_train.frame_model import FrameModel, paint
 from allaprima_train.generators import GENERATORS, Generator, make_generator
 from allaprima_train.generators.branched import BranchedConv
-from torch import nn
 
 ALL = [(network, size) for network, (_, sizes) in GENERATORS.items() for size in sizes]
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from allaprima.errors import InputError, UsageError
 from allaprima_train.recipe import load_recipe, parse_recipe, to_table
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
+
 from allaprima.errors import InputError, OutputError, QualityError
 from allaprima_train import loop
 from allaprima_train.loop import Step, train
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
-from PIL import Image
-from safetensors.torch import load_file
 
 Recipes = Callable[..., Recipe]
 

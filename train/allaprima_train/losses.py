@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["gram", "grid", "inconsistency", "normalised", "structure", "style", "total_variation"]
+__all__ = ["gram", "grid", "normalised", "structure", "style", "total_variation"]
 
 
 def normalised(features: Tensor) -> Tensor:
@@ -55,20 +55,13 @@ def total_variation(x: Tensor) -> Tensor:
 
 
 def grid(change: Tensor, period: int, window: int = 4) -> Tensor:
-    """Energy of `change` (N, C, H, W) at the frequencies of a grid with `period`.
+    """Energy of `change` (N, C, H, W) at the frequencies of a grid with `period`: scalar, 0 without any grid.
 
     The picture is averaged over windows of `window` x `window` periods, phase by phase; what still differs
-    between the phases repeats with the period. Divided by the variance of the change itself, so that painting
-    faintly is no way out: scalar, 0 without any grid.
+    between the phases repeats with the period.
     """
     phases = F.pixel_unshuffle(change.float(), period).unflatten(1, (change.shape[1], period**2))
     count, channels, kinds, height, width = phases.shape
     phases = F.avg_pool2d(phases.reshape(count, channels * kinds, height, width), window)
     phases = phases.unflatten(1, (channels, kinds))
-    excess = phases - phases.mean(2, keepdim=True)
-    return excess.square().mean() / (change.float().var() + 1e-4)
-
-
-def inconsistency(one: Tensor, other: Tensor, change: Tensor) -> Tensor:
-    """Mean squared difference of two paintings that ought to be the same, over the variance of the change."""
-    return F.mse_loss(one.float(), other.float()) / (change.detach().float().var() + 1e-4)
+    return (phases - phases.mean(2, keepdim=True)).square().mean()

@@ -61,9 +61,9 @@ class PerceptualSettings:
     """Raise it when the result still looks like a photograph."""
     tv_weight: Annotated[float, Ge(0)] = 0.05
     """Raise it against speckle in flat areas."""
-    shift_weight: Annotated[float, Ge(0)] = 1.0
+    shift_weight: Annotated[float, Ge(0)] = 10.0
     """Raise it against a woven pattern, and against flicker where things move; strokes become larger and softer."""
-    grid_weight: Annotated[float, Ge(0)] = 2.0
+    grid_weight: Annotated[float, Ge(0)] = 20.0
     """Raise it when `allaprima export` measures a grid."""
     border_weight: Annotated[float, Ge(0)] = 10.0
     """Raise it when `allaprima export` measures a band along the border."""
@@ -111,8 +111,8 @@ class Perceptual:
         if self.settings.shift_weight:
             down, right = (int(n) for n in torch.randint(1, generator.stride, (2,)))
             moved = paint(generator, batch[..., down:, right:])
-            terms["shift"] = losses.inconsistency(
-                self._inside(whole[..., down:, right:]), self._inside(moved), raw - photo
+            terms["shift"] = F.mse_loss(
+                self._inside(whole[..., down:, right:]).float(), self._inside(moved).float()
             )
         if self.settings.border_weight:
             terms["border"] = border(generator, photo[: max(1, len(photo) // 2)])  # half the batch is enough
