@@ -1,14 +1,15 @@
 """The pixel edges of the exported graph: bytes in, bytes out, any size. Written by hand, because it is worth it.
 
-    image ─ Pad ─ Reshape ─ Transpose ─ Reshape ─ Transpose ─ Cast ─┬─ network ─ x strength ─ + ─ + 0.5 ─ Clip
-            edge   cells of period x period, all on bytes           └────────────────────────┘      │
-    styled ─ Slice ─ Reshape ─ Transpose ─ Reshape ────────────────────────────────────────────── Cast
+    image  ─ Pad ─ Reshape ─ Transpose ─ Reshape ─ Cast ─┬─ Transpose ─ network ─ Transpose ─ x strength ─┐
+             edge  into cells of period x period, bytes  └─────────────────────────────────────────────── + ─ + 0.5
+    styled ─ Slice ─ Reshape ─ Transpose ─ Reshape ─ Cast ─ Clip ───────────────────────────────────────────────┘
 
-What moves pixels moves bytes, a quarter of the floats. Strength 0 gives the picture back bit for bit in every
-precision: a byte is exact in bf16 and fp16, and nothing is added to it but one half.
+What moves pixels moves bytes, a quarter of the floats, in runs of a cell's row. The sum is made with channels
+last; so the two transposes around the network stand alone, and OpenVINO, whose convolutions want channels last
+anyway, leaves them out. TensorRT wants the Cast before and after them, too.
 
-The forms were chosen by timing (docs/performance.md). TensorRT wants the Cast before the first Transpose and
-after the last one; ONNX Runtime and OpenVINO are faster this way round.
+Strength 0 gives the picture back bit for bit in every precision: a byte is exact in bf16 and fp16, and nothing
+is added to it but one half. The forms were chosen by timing: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ def attach_edges(
     )
 
     padded = graph.node("Pad", "image", sizes.pads, mode="edge")
-    packed = _pack(graph, padded, sizes, period)
-    graph.node("Cast", packed, to=TensorProto.FLOAT, name=IN)  # exact: a byte is a float
+    cells = graph.node("Cast", _pack(graph, padded, sizes, period), to=TensorProto.FLOAT)  # a byte is exact
+    graph.node("Transpose", cells, perm=[0, 3, 1, 2], name=IN)
     graph.nodes.extend(core.graph.node)
     graph.constants.extend(core.graph.initializer)
-    part = graph.node("Mul", OUT, "strength")
-    painted = graph.node("Add", IN, part)
+    change = graph.node("Transpose", OUT, perm=[0, 2, 3, 1])
+    painted = graph.node("Add", graph.node("Mul", change, "strength"), cells)
     # One half and a clip before the cast: a bare cast truncates, wraps 300 to 44, and is undefined elsewhere.
     rounded = graph.node("Add", painted, graph.constant(0.5, np.float32))
     clipped = graph.node("Clip", rounded, graph.constant(0, np.float32), graph.constant(255, np.float32))
@@ -107,10 +108,10 @@ class _Sizes:
 
     pads: str
     """[8] for Pad."""
+    rows: str
+    """[1, rows, p, columns, 3p]: the padded picture, its rows cut at the cells' borders."""
     cells: str
-    """[1, rows, p, columns, 3p]: the padded picture, cut into cells."""
-    phases: str
-    """[1, p, 3p, rows, columns]: the same as planes."""
+    """[1, rows, columns, p, 3p]: the same, cell by cell."""
     whole: str
     """[1, p * rows, p * columns, 3]: the padded picture."""
     end: str
@@ -122,8 +123,8 @@ def _fixed_sizes(graph: _Graph, period: int, stride: int, margin: int, height: i
     rows, columns = (margin + height + bottom) // period, (margin + width + right) // period
     return _Sizes(
         pads=graph.constant([0, margin, margin, 0, 0, bottom, right, 0]),
-        cells=graph.constant([1, rows, period, columns, 3 * period]),
-        phases=graph.constant([1, period, 3 * period, rows, columns]),
+        rows=graph.constant([1, rows, period, columns, 3 * period]),
+        cells=graph.constant([1, rows, columns, period, 3 * period]),
         whole=graph.constant([1, rows * period, columns * period, 3]),
         end=graph.constant([margin + height, margin + width]),
     )
@@ -147,29 +148,25 @@ def _open_sizes(graph: _Graph, period: int, stride: int, margin: int) -> _Sizes:
     p, three_p = number(period), number(3 * period)
     return _Sizes(
         pads=concat(graph.constant([0, margin, margin, 0]), first, after, first),
-        cells=concat(second, rows, p, columns, three_p),
-        phases=concat(second, p, three_p, rows, columns),
+        rows=concat(second, rows, p, columns, three_p),
+        cells=concat(second, rows, columns, p, three_p),
         whole=concat(second, padded, number(3)),
         end=graph.node("Add", size, around),
     )
 
 
 def _pack(graph: _Graph, picture: str, sizes: _Sizes, period: int) -> str:
-    """uint8 (1, H, W, 3) -> (1, 3p², H/p, W/p), channels in the order (row, column, colour) of a cell.
-
-    Two transposes: the first moves runs of 3p bytes, the second is one of two axes. ONNX Runtime takes 20 %
-    less time for the whole network than with a single one over six axes; OpenVINO does not mind.
-    """
-    if period > 1:
-        cells = graph.node("Reshape", picture, sizes.cells)  # 1, rows, p, columns, 3p
-        together = graph.node("Transpose", cells, perm=[0, 1, 3, 2, 4])
-        picture = graph.node("Reshape", together, graph.constant([0, 0, 0, 3 * period**2]))
-    return graph.node("Transpose", picture, perm=[0, 3, 1, 2])
+    """uint8 (1, H, W, 3) -> (1, H/p, W/p, 3p²), channels in the order (row, column, colour) of a cell."""
+    if period == 1:
+        return picture
+    cells = graph.node("Reshape", picture, sizes.rows)  # 1, H/p, p, W/p, 3p
+    together = graph.node("Transpose", cells, perm=[0, 1, 3, 2, 4])
+    return graph.node("Reshape", together, graph.constant([0, 0, 0, 3 * period**2]))
 
 
 def _unpack(graph: _Graph, packed: str, sizes: _Sizes, period: int) -> str:
-    """uint8 (1, 3p², H/p, W/p) -> (1, H, W, 3): the way back, where one transpose suits OpenVINO better."""
+    """uint8 (1, H/p, W/p, 3p²) -> (1, H, W, 3): the way back."""
     if period == 1:
-        return graph.node("Transpose", packed, perm=[0, 2, 3, 1])
-    phases = graph.node("Reshape", packed, sizes.phases)  # 1, p, 3p, rows, columns
-    return graph.node("Reshape", graph.node("Transpose", phases, perm=[0, 3, 1, 4, 2]), sizes.whole)
+        return packed
+    cells = graph.node("Reshape", packed, sizes.cells)  # 1, H/p, W/p, p, 3p
+    return graph.node("Reshape", graph.node("Transpose", cells, perm=[0, 1, 3, 2, 4]), sizes.whole)
