@@ -38,13 +38,15 @@ def gram(features: Tensor) -> Tensor:
 
 
 def style(painted: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
-    """Mean over the Grams, and over the batch, of |G - G*|^2 / |G*|^2.
+    """Mean over the Grams, and over the batch, of |G - G*| / |G*|.
 
-    `painted`: Grams (N, C, C); `target`: Grams (1, C, C). Divided by the target's own energy, every layer and
-    scale counts alike, and the number can be compared between styles.
+    `painted`: Grams (N, C, C); `target`: Grams (1, C, C). Divided by the target's own norm, every layer and scale
+    counts alike, and the number can be compared between styles. Not squared: squares let the one picture
+    of a batch that is farthest off decide where everything moves.
     """
     distances = [
-        (g - t).square().sum((1, 2)) / t.square().sum((1, 2)) for g, t in zip(painted, target, strict=True)
+        (g - t).square().sum((1, 2)).add(1e-20).sqrt() / t.square().sum((1, 2)).sqrt()
+        for g, t in zip(painted, target, strict=True)
     ]
     return torch.stack(distances).mean()
 

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def before_after(scene: Path, stylizer: Any, target: Path, *, overwrite: bool) -> str:
-    """The middle frame of the scene and its painting, side by side; the picture's name."""
+    """A frame from near the scene's end, with the face, and its painting beside it; the picture's name."""
     import numpy as np
 
     from ..frame import Frame
@@ -55,8 +55,8 @@ def before_after(scene: Path, stylizer: Any, target: Path, *, overwrite: bool) -
     from ..sources import open_source
 
     with open_source(scene) as source:
-        half = (source.duration or 0) / 2
-        frame = next(frame for frame in source if frame.time >= half)
+        late = 0.9 * (source.duration or 0)
+        frame = next(frame for frame in source if frame.time >= late)
     both = np.concatenate([frame.image, stylizer.paint(frame.image)], axis=1)
     with open_sink(target, overwrite=overwrite) as sink:
         sink.put(Frame(both))

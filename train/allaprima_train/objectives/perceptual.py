@@ -57,7 +57,7 @@ class PerceptualSettings:
     """Scales at which style is compared, each half the one before: more scales, larger forms."""
     content_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when things can no longer be told apart."""
-    style_weight: Annotated[float, Ge(0)] = 5.0
+    style_weight: Annotated[float, Ge(0)] = 4.0
     """Raise it when the result still looks like a photograph."""
     tv_weight: Annotated[float, Ge(0)] = 0.05
     """Raise it against speckle in flat areas."""
