@@ -59,6 +59,7 @@ def attach_edges(
 
     size = list(fixed) if fixed else ["height", "width"]
     picture = [1, *size, 3]
+    graph.drop_unused("styled")
     wrapped = helper.make_graph(
         graph.nodes,
         "allaprima",
@@ -100,6 +101,15 @@ class _Graph:
             helper.make_node(operator, inputs, [output], name=f"{operator.lower()}_{output}", **attributes)
         )
         return output
+
+    def drop_unused(self, answer: str) -> None:
+        """Without what `answer` does not need: sizes of cells, where the period is 1 and there are none."""
+        needed = {answer}
+        for node in reversed(self.nodes):
+            if needed & set(node.output):
+                needed |= set(node.input)
+        self.nodes = [node for node in self.nodes if needed & set(node.output)]
+        self.constants = [constant for constant in self.constants if constant.name in needed]
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ def test_a_built_in_size_computes_no_shape_and_paints_the_same(network) -> None:
     fixed = model(network, size, fixed=(61, 93))
     operators = {node.op_type for node in fixed.graph.node}
     assert not operators & {"Shape", "Concat", "Mod", "Div", "Gather", "ConstantOfShape"}
+    used = {name for node in fixed.graph.node for name in node.input}
+    assert {one.name for one in fixed.graph.initializer} <= used
     assert [one.dim_value for one in fixed.graph.input[0].type.tensor_type.shape.dim] == [1, 61, 93, 3]
     any_size = Painter(model(network, size).SerializeToString(), "ort", "fp32").paint(image)
     assert np.array_equal(Painter(fixed.SerializeToString(), "ort", "fp32").paint(image), any_size)
