@@ -1,7 +1,7 @@
 """The pixel rules, once, in numpy: the range, the padding, the resizing.
 
 Training samples, the exported graph and the runtime all follow this file; a test holds the torch twin in
-`allaprima_export.frame_model` to `to_unit` and `from_unit` over all 256 byte values, bit for bit.
+`allaprima_train.frame_model` to `to_unit` and `from_unit` over all 256 byte values, bit for bit.
 """
 
 from __future__ import annotations

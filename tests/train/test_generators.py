@@ -11,7 +11,7 @@ from allaprima.errors import UsageError
 from allaprima_train import losses
 from allaprima_train.frame_model import FrameModel, paint
 from allaprima_train.generators import GENERATORS, Generator, make_generator
-from allaprima_train.generators.branched import BranchedConv
+from allaprima_train.generators.branched import BranchedConv, FoldingConv, SmoothUp
 
 ALL = [(network, size) for network, (_, sizes) in GENERATORS.items() for size in sizes]
 
@@ -32,7 +32,7 @@ def test_a_folded_generator_paints_the_same(network: str, size: str) -> None:
     with torch.no_grad():
         folded = cast(Generator, generator).folded()
         assert (generator(x) - folded(x)).abs().max() < 1e-4
-    assert not any(isinstance(module, BranchedConv) for module in folded.modules())
+    assert not any(isinstance(module, FoldingConv) for module in folded.modules())
 
 
 def test_mobile_small_is_as_large_as_promised() -> None:
@@ -72,6 +72,17 @@ def test_an_unbalanced_head_would_leave_a_grid() -> None:
     with torch.no_grad():
         without, grid = (F.pixel_shuffle(layer(x), 4)[..., 8:-8, 8:-8] for layer in (balanced, plain))
     assert losses.grid(grid, 4) > 20 * losses.grid(without, 4)
+
+
+def test_smooth_up_is_a_point_convolution_and_bilinear_interpolation() -> None:
+    torch.manual_seed(0)
+    layer = SmoothUp(6, 5)
+    x = torch.rand(1, 6, 9, 11)
+    with torch.no_grad():
+        point = F.conv2d(x, layer.point[:, :, None, None], layer.bias)
+        slow = F.interpolate(point, scale_factor=2, mode="bilinear", align_corners=False)
+        fast = F.pixel_shuffle(layer(x), 2)
+    assert (slow - fast)[..., 2:-2, 2:-2].abs().max() < 1e-5  # the border pads with zeros instead
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (17, 23), (93, 61), (64, 96)])

@@ -1,4 +1,4 @@
-"""A 3x3 convolution that is several while it trains and one when it ships."""
+"""Convolutions that are something else while they train and a plain 3x3 when they ship."""
 
 from __future__ import annotations
 
@@ -6,10 +6,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["BranchedConv"]
+__all__ = ["BranchedConv", "FoldingConv", "SmoothUp"]
 
 
-class BranchedConv(nn.Module):
+class FoldingConv(nn.Module):
+    """A 3x3 convolution whose kernel is computed, in weight space, from what trains."""
+
+    stride = 1
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """The one kernel (out, in, 3, 3) and bias (out) that this layer amounts to."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # the kernel in fp32, always
+            kernel, bias = self.fold()
+        return F.conv2d(x, kernel, bias, stride=self.stride, padding=1)
+
+    def folded(self) -> nn.Conv2d:
+        """The same layer as an ordinary convolution, for export."""
+        kernel, bias = self.fold()
+        conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, stride=self.stride, padding=1)
+        conv.weight.data, conv.bias.data = kernel.detach().clone(), bias.detach().clone()  # type: ignore[union-attr]
+        return conv
+
+
+class BranchedConv(FoldingConv):
     """A plain 3x3 convolution trained as a sum of linear branches.
 
     The branches are a 3x3, a 1x1 and a wide pair (3x3 to `expansion` channels, then 1x1 back), in the spirit of
@@ -49,7 +71,6 @@ class BranchedConv(nn.Module):
         nn.init.normal_(self.squeeze, std=gain * (1 / wide) ** 0.5)
 
     def fold(self) -> tuple[Tensor, Tensor]:
-        """The one kernel (out, in, 3, 3) and bias (out) that the branches amount to."""
         kernel = self.full + torch.einsum("oe,eikl->oikl", self.squeeze, self.expand)
         kernel = kernel + F.pad(self.point[:, :, None, None], (1, 1, 1, 1))
         phases = self.period**2
@@ -59,14 +80,27 @@ class BranchedConv(nn.Module):
             kernel = kernel - excess[:, :, None, None] / 9
         return kernel, self.bias.repeat_interleave(phases)
 
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # the sum of branches in fp32, always
-            kernel, bias = self.fold()
-        return F.conv2d(x, kernel, bias, stride=self.stride, padding=1)
 
-    def folded(self) -> nn.Conv2d:
-        """The same layer as an ordinary convolution, for export."""
-        kernel, bias = self.fold()
-        conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, stride=self.stride, padding=1)
-        conv.weight.data, conv.bias.data = kernel.detach().clone(), bias.detach().clone()  # type: ignore[union-attr]
-        return conv
+class SmoothUp(FoldingConv):
+    """Twice the resolution: a 1x1 convolution and bilinear interpolation, as one 3x3 convolution and a pixel shuffle.
+
+    A learned kernel in this place can answer slowly changing features with a different pattern in each phase,
+    and under a style loss it does: what was meant as brush strokes became a weave with a period of eight pixels
+    wherever there was texture, also with balanced weights, which only keep flat areas flat. Interpolation
+    has a double zero at every frequency of the grid.
+
+    Shapes: (N, in, H, W) float -> (N, 4 out, H, W), to be shuffled by 2.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.point = nn.Parameter(torch.randn(channels_out, channels_in) * (1 / channels_in) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+        # The two new pixels of a row lie a quarter to the left and to the right of the old one's centre.
+        row = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])
+        phases = torch.einsum("pi,qj->pqij", row, row).reshape(4, 3, 3)
+        self.register_buffer("phases", phases, persistent=False)
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        kernel = torch.einsum("oi,pkl->opikl", self.point, self.get_buffer("phases")).flatten(0, 1)
+        return kernel, self.bias.repeat_interleave(4)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .branched import BranchedConv
+from .branched import BranchedConv, FoldingConv, SmoothUp
 
 __all__ = ["SIZES", "Mobile"]
 
@@ -54,7 +54,7 @@ class Mobile(nn.Module):
         self.stem = BranchedConv(packed, quarter)
         self.down = BranchedConv(quarter, eighth, stride=2)
         self.blocks = nn.Sequential(*[Block(eighth) for _ in range(blocks)])
-        self.up = BranchedConv(eighth, quarter * 4, period=2)
+        self.up = SmoothUp(eighth, quarter)
         self.head = BranchedConv(quarter, packed, period=self.period, gain=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,10 +70,10 @@ class Mobile(nn.Module):
         return change
 
     def folded(self) -> Mobile:
-        """A copy with every branched convolution replaced by the plain one that it amounts to."""
+        """A copy with every folding convolution replaced by the plain one that it amounts to."""
         plain = copy.deepcopy(self)
         for module in list(plain.modules()):
             for name, child in list(module.named_children()):
-                if isinstance(child, BranchedConv):
+                if isinstance(child, FoldingConv):
                     setattr(module, name, child.folded())
         return plain
