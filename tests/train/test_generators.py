@@ -54,7 +54,7 @@ def test_mobile_small_is_as_large_as_promised() -> None:
 
 
 def test_a_flat_area_stays_flat() -> None:
-    """The balanced weights answer all phases of the shuffle alike: no grid on a constant picture."""
+    """Interpolation answers all phases of the shuffle alike: no grid on a constant picture."""
     generator = noisy(make_generator("mobile", "nano")).eval()
     with torch.no_grad():
         change = generator(torch.full((1, 3, 256, 256), 0.4)) - 0.4
@@ -63,26 +63,27 @@ def test_a_flat_area_stays_flat() -> None:
     assert inside.std(dim=(2, 3)).max() < 1e-5
 
 
-def test_an_unbalanced_head_would_leave_a_grid() -> None:
-    """The measure sees what the balance prevents: the same network with ordinary weights has a grid."""
+def test_a_free_head_would_leave_a_grid() -> None:
+    """The measure sees what interpolation prevents: features that change slowly, through both kinds of head."""
     torch.manual_seed(0)
-    balanced = BranchedConv(8, 48, period=4)
-    plain = BranchedConv(8, 48)
-    x = torch.rand(1, 8, 64, 64) * 0.1 + 1
+    smooth, free = SmoothUp(8, 3, 4), BranchedConv(8, 48)
+    x = F.interpolate(torch.rand(1, 8, 8, 8), scale_factor=8, mode="bicubic") + 1
     with torch.no_grad():
-        without, grid = (F.pixel_shuffle(layer(x), 4)[..., 8:-8, 8:-8] for layer in (balanced, plain))
-    assert losses.grid(grid, 4) > 20 * losses.grid(without, 4)
+        without, grid = (F.pixel_shuffle(layer(x), 4)[..., 8:-8, 8:-8] for layer in (smooth, free))
+    assert losses.grid(grid, 4) / grid.var() > 100 * losses.grid(without, 4) / without.var()
 
 
-def test_smooth_up_is_a_point_convolution_and_bilinear_interpolation() -> None:
+@pytest.mark.parametrize("factor", [2, 4])
+def test_smooth_up_is_bilinear_interpolation_and_a_filter(factor: int) -> None:
     torch.manual_seed(0)
-    layer = SmoothUp(6, 5)
+    layer = SmoothUp(6, 5, factor)
     x = torch.rand(1, 6, 9, 11)
     with torch.no_grad():
-        point = F.conv2d(x, layer.point[:, :, None, None], layer.bias)
-        slow = F.interpolate(point, scale_factor=2, mode="bilinear", align_corners=False)
-        fast = F.pixel_shuffle(layer(x), 2)
-    assert (slow - fast)[..., 2:-2, 2:-2].abs().max() < 1e-5  # the border pads with zeros instead
+        fine = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+        slow = F.conv2d(fine, layer.filter, layer.bias, padding="same")
+        fast = F.pixel_shuffle(layer(x), factor)
+    inside = slice(2 * factor, -2 * factor)  # the border pads with zeros instead
+    assert (slow - fast)[..., inside, inside].abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (17, 23), (93, 61), (64, 96)])

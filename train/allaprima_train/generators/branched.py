@@ -40,31 +40,20 @@ class BranchedConv(FoldingConv):
     training convolves once per layer too and the fold is what was trained, not an approximation of it. There
     is no batch norm, hence nothing that differs between training and inference.
 
-    With `period` > 1 the layer feeds a pixel shuffle by that factor, and its weights are *balanced*: all
-    phases of the shuffle answer a constant input alike. A flat area then stays flat; the grid with the
-    period of the shuffle, which ICNR starting weights only postpone, has no weights left to live in.
-
     Shapes: (N, in, H, W) float -> (N, out, ceil(H / stride), ceil(W / stride)).
     """
 
     def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        *,
-        stride: int = 1,
-        period: int = 1,
-        expansion: int = 2,
-        gain: float = 1.0,
+        self, channels_in: int, channels_out: int, *, stride: int = 1, expansion: int = 2, gain: float = 1.0
     ) -> None:
         super().__init__()
-        self.stride, self.period = stride, period
+        self.stride = stride
         wide = expansion * max(channels_in, channels_out)
         self.full = nn.Parameter(torch.empty(channels_out, channels_in, 3, 3))
         self.point = nn.Parameter(torch.zeros(channels_out, channels_in))
         self.expand = nn.Parameter(torch.empty(wide, channels_in, 3, 3))
         self.squeeze = nn.Parameter(torch.empty(channels_out, wide))
-        self.bias = nn.Parameter(torch.zeros(channels_out // period**2))
+        self.bias = nn.Parameter(torch.zeros(channels_out))
         # He's variance, shared between the plain and the wide branch
         nn.init.normal_(self.full, std=gain * (1 / (9 * channels_in)) ** 0.5)
         nn.init.normal_(self.expand, std=(1 / (9 * channels_in)) ** 0.5)
@@ -72,35 +61,45 @@ class BranchedConv(FoldingConv):
 
     def fold(self) -> tuple[Tensor, Tensor]:
         kernel = self.full + torch.einsum("oe,eikl->oikl", self.squeeze, self.expand)
-        kernel = kernel + F.pad(self.point[:, :, None, None], (1, 1, 1, 1))
-        phases = self.period**2
-        if phases > 1:
-            answer = kernel.sum((2, 3)).unflatten(0, (-1, phases))  # (C, phases, in): to a constant
-            excess = (answer - answer.mean(1, keepdim=True)).flatten(0, 1)
-            kernel = kernel - excess[:, :, None, None] / 9
-        return kernel, self.bias.repeat_interleave(phases)
+        return kernel + F.pad(self.point[:, :, None, None], (1, 1, 1, 1)), self.bias
 
 
 class SmoothUp(FoldingConv):
-    """Twice the resolution: a 1x1 convolution and bilinear interpolation, as one 3x3 convolution and a pixel shuffle.
+    """`factor` times the resolution: bilinear interpolation, then a learned filter on the fine pixels.
 
-    A learned kernel in this place can answer slowly changing features with a different pattern in each phase,
-    and under a style loss it does: what was meant as brush strokes became a weave with a period of eight pixels
-    wherever there was texture, also with balanced weights, which only keep flat areas flat. Interpolation
-    has a double zero at every frequency of the grid.
+    Both are linear, so together they are one 3x3 convolution and a pixel shuffle. A free kernel in this place
+    can answer slowly changing features with a different pattern in each phase, and under a style loss it does:
+    what was meant as brush strokes became a weave with the period of the shuffle wherever there was texture.
+    (ICNR starting weights only postpone it; weights balanced over the phases keep flat areas flat, and no
+    others.) Interpolation has a double zero at every frequency of the grid, and a filter on fine pixels, being the
+    same for all of them, cannot bring one back.
 
-    Shapes: (N, in, H, W) float -> (N, 4 out, H, W), to be shuffled by 2.
+    Shapes: (N, in, H, W) float -> (N, factor^2 out, H, W), to be shuffled by `factor`.
     """
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, factor: int, *, gain: float = 1.0) -> None:
         super().__init__()
-        self.point = nn.Parameter(torch.randn(channels_out, channels_in) * (1 / channels_in) ** 0.5)
+        self.factor = factor
+        side = factor // 2 * 2 + 1  # the widest filter that stays within the 3x3 coarse pixels
+        scale = gain * (1 / (side**2 * channels_in)) ** 0.5
+        self.filter = nn.Parameter(torch.randn(channels_out, channels_in, side, side) * scale)
         self.bias = nn.Parameter(torch.zeros(channels_out))
-        # The two new pixels of a row lie a quarter to the left and to the right of the old one's centre.
-        row = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])
-        phases = torch.einsum("pi,qj->pqij", row, row).reshape(4, 3, 3)
-        self.register_buffer("phases", phases, persistent=False)
+        self.register_buffer("weights", interpolation(factor, side), persistent=False)
 
     def fold(self) -> tuple[Tensor, Tensor]:
-        kernel = torch.einsum("oi,pkl->opikl", self.point, self.get_buffer("phases")).flatten(0, 1)
-        return kernel, self.bias.repeat_interleave(4)
+        weights = self.get_buffer("weights")
+        kernel = torch.einsum("oide,pdk,qel->opqikl", self.filter, weights, weights)
+        return kernel.flatten(0, 2), self.bias.repeat_interleave(self.factor**2)
+
+
+def interpolation(factor: int, side: int) -> Tensor:
+    """(factor, side, 3): how much the three coarse pixels around count for the fine pixel `phase` + offset."""
+    weights = torch.zeros(factor, side, 3)
+    for phase in range(factor):
+        for offset in range(side):
+            cell, fine = divmod(phase + offset - side // 2, factor)
+            centre = (fine + 0.5) / factor - 0.5  # of the fine pixel, from its coarse pixel's centre
+            near = 0 if centre < 0 else 1  # the neighbour on that side
+            weights[phase, offset, cell + 1] += 1 - abs(centre)
+            weights[phase, offset, cell + 2 * near] += abs(centre)
+    return weights

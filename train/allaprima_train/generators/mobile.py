@@ -1,7 +1,7 @@
 """The generator that ships: plain 3x3 convolutions at a quarter and an eighth of the resolution.
 
-    pixels --unshuffle 4--> stem --stride 2--> residual blocks --shuffle 2--> + stem --> head --shuffle 4--> change
-       └──────────────────────────────────── + ──────────────────────────────────────────────────────────────┘
+    pixels --unshuffle 4--> stem --stride 2--> residual blocks --up 2--> + --> head, up 4 --> change
+                              └──────────────────────────────────────────┘
 
 It learns the *change* to the picture, so that strength is a factor and strength 0 is the picture itself.
 No normalisation, reflection padding or transposed convolution: see docs/performance.md for what each
@@ -54,8 +54,8 @@ class Mobile(nn.Module):
         self.stem = BranchedConv(packed, quarter)
         self.down = BranchedConv(quarter, eighth, stride=2)
         self.blocks = nn.Sequential(*[Block(eighth) for _ in range(blocks)])
-        self.up = SmoothUp(eighth, quarter)
-        self.head = BranchedConv(quarter, packed, period=self.period, gain=0.1)
+        self.up = SmoothUp(eighth, quarter, 2)
+        self.head = SmoothUp(quarter, 3, self.period, gain=0.3)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + F.pixel_shuffle(self.packed_change(F.pixel_unshuffle(x, self.period)), self.period)
