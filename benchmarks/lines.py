@@ -32,7 +32,11 @@ def machine() -> dict[str, Any]:
     from allaprima.cli.doctor import processor_name
     from allaprima.threads import available
 
-    return {"processor": processor_name(), "processors": available(), "system": platform.platform()}
+    return {
+        "processor": processor_name(),
+        "processors": available(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def versions(*names: str) -> dict[str, str]:

@@ -10,9 +10,6 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-SHIPPED = ROOT / "runtime" / "allaprima" / "styles" / "starry.prima"
-
-pytestmark = pytest.mark.skipif(not SHIPPED.exists(), reason="no style is shipped in this tree")
 
 
 def arguments(name: str, folder: Path) -> list[str]:

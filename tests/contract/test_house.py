@@ -25,6 +25,7 @@ MAY_USE = {
     "allaprima_train": {"allaprima", "allaprima_train"},
     "allaprima_export": {"allaprima", "allaprima_train", "allaprima_export"},
 }
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 VENDORS = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cv2", "pyvirtualcam"}
 FILES = [(name, path) for name, folder in PACKAGES.items() for path in sorted(folder.rglob("*.py"))]
 
@@ -89,6 +90,25 @@ def test_every_error_code_is_in_the_list() -> None:
     listed = set(re.findall(r"`(E_[A-Z0-9_]+)`", (ROOT / "docs" / "errors.md").read_text()))
     assert raised - listed == set()
     assert listed - raised == set()
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    text = page.read_text()
+    assert not re.findall(r"@[A-Z]{3,}@", text), "a placeholder was left"
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_styles_that_ship_are_there_and_small() -> None:
+    """Their absence would skip tests; a file that git or the wheel lost must not pass."""
+    folder = PACKAGES["allaprima"] / "styles"
+    assert "starry.prima" in {path.name for path in folder.iterdir()}
+    for bundle in folder.glob("*.prima"):
+        assert sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) <= 3e6
 
 
 def test_the_readmes_python_is_the_public_face() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,8 +14,6 @@ import pytest
 from PIL import Image
 
 SHIPPED = Path(__file__).parents[2] / "runtime" / "allaprima" / "styles" / "starry.prima"
-
-pytestmark = pytest.mark.skipif(not SHIPPED.exists(), reason="no style is shipped in this tree")
 
 
 def allaprima(
@@ -65,15 +64,12 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def test_help_is_quick() -> None:
-    """Generous, because machines are shared; benchmarks/start.py measures. A heavy import costs seconds, not this."""
-    done = allaprima("--help", cwd=Path.cwd())
-    assert done.returncode == 0
-    began = time.process_time()
+def test_help_imports_nothing_heavy() -> None:
+    """What makes it slow; benchmarks/start.py measures how slow."""
     script = "import sys; from allaprima.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     script += "print(sorted({name.split('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert time.process_time() - began < 5
+    assert "usage: allaprima" in loaded
     for heavy in ("numpy", "torch", "pydantic", "rich", "openvino"):
         assert f"'{heavy}'" not in loaded
 
@@ -112,7 +108,7 @@ def test_a_folder_goes_on_after_a_bad_picture_and_says_so(photo: Path, tmp_path:
     album = tmp_path / "album"
     (album / "deep").mkdir(parents=True)
     (album / "a.png").write_bytes(photo.read_bytes())
-    (album / "b.png").write_bytes(photo.read_bytes()[:900])
+    (album / "b.png").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
     (album / "deep" / "c.png").write_bytes(photo.read_bytes())
     (album / "notes.txt").write_text("no picture")
     done = allaprima("run", album, "--style", "starry", "--out", "out", cwd=tmp_path)
@@ -228,6 +224,22 @@ def test_an_unknown_command_names_the_nearest(tmp_path: Path) -> None:
     assert "did you mean 'run'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["run", "x.png"], ["run", "x.png", "--style", "starry", "--windoww"], ["--jsn"]]
+)
+def test_a_usage_error_is_one_line_with_a_code(words: list[str], tmp_path: Path) -> None:
+    done = allaprima(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error\[E_USAGE\]: [^\n]+\n", done.stderr)
+
+
+def test_a_folder_inside_itself_is_not_painted_twice(photo: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = allaprima("run", ".", "--style", "starry", "--out", "out", "--overwrite", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "out") == {"photo.png"}
+
+
 def test_errors_are_objects_with_json(tmp_path: Path) -> None:
     done = allaprima("run", "nowhere.mp4", "--style", "starry", "--json", cwd=tmp_path)
     error = json.loads(done.stdout)["error"]
@@ -270,4 +282,7 @@ def test_the_demo_paints_its_scene_with_sound(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "demo.mp4")) as video:
         assert len(video.streams.audio) == 1
         assert sum(1 for _ in video.decode(video=0)) == 150
-    assert "openvino" in done.stderr or "onnxruntime" in done.stderr
+    assert re.search(r"^starry by (openvino|ort) \d", done.stderr, re.M)
+    with Image.open(tmp_path / "demo.png") as picture:
+        before, after = np.split(np.asarray(picture, int), 2, axis=1)
+    assert np.abs(before - after).mean() > 10

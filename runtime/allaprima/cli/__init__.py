@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from types import FrameType, ModuleType
+from typing import NoReturn
 
 from ..errors import AllaPrimaError, DeviceError, UsageError
 
@@ -34,6 +35,13 @@ examples:
 exit status: 0 done, 2 usage, 3 input, 4 output, 5 some of a batch failed, 6 device or backend not available,
 7 failed while running, 8 a quality gate failed, 9 bundle not valid, 130/143 interrupted, 1 a bug of ours
 """
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours: one line with a code, as an object with `--json`."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("E_USAGE", f"{self.prog}: {message}", next=f"see {self.prog} --help")
 
 
 class Terminated(KeyboardInterrupt):
@@ -57,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _tell(error, as_json)
         return error.exit_status
-    except Terminated:
-        print("terminated", file=sys.stderr)
-        return 143
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        status = 143 if isinstance(interrupt, Terminated) else 130
+        if as_json:
+            print(json.dumps({"error": {"code": "E_INTERRUPTED", "exit_status": status}}))
         print("interrupted", file=sys.stderr)
-        return 130
+        return status
     except BrokenPipeError:  # `allaprima styles | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -82,11 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     from .. import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="allaprima",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Paint pictures, video files and live cameras with neural styles.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"allaprima {__version__}")
     parser.set_defaults(module=None)
@@ -106,6 +115,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             help=module.HELP,
             description=module.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         if name == asked:
             module.add_arguments(sub)
@@ -138,10 +148,9 @@ def _run(module: ModuleType, args: argparse.Namespace) -> int:
 def _tell(error: AllaPrimaError, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"error": error.as_dict()}))
-    text = f"error[{error.code}]: {error}"
-    # A file name that the terminal cannot show must not hide the message.
-    encoding = sys.stderr.encoding or "ascii"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    from .job import tell
+
+    tell(f"error[{error.code}]: {error}")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -9,10 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .job import add_style_arguments, in_words, open_stylizer, paint, tell
+from .job import add_style_arguments, in_words, open_stylizer, paint
+
+if TYPE_CHECKING:
+    from ..frame import Image
+    from ..stylizer import Stylizer
 
 HELP = "paint a short scene that comes with the package"
 
@@ -26,38 +31,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..demo import HEIGHT, WIDTH, render
-    from ..sources import open_source
-
-    folder = Path(args.out)
-    with tempfile.TemporaryDirectory(prefix="allaprima-demo-") as scratch:
-        scene = Path(scratch, "scene.mp4")
-        render(scene)
-        with (
-            open_stylizer(args.style, args, (WIDTH, HEIGHT)) as stylizer,
-            open_source(scene) as source,
-        ):
-            if not args.json:
-                tell(f"{stylizer.bundle.manifest.name} by {stylizer.report.line}")
-            written = before_after(scene, stylizer, folder / "demo.png", overwrite=args.overwrite)
-            summary = paint(source, stylizer, folder / "demo.mp4", overwrite=args.overwrite, quiet=args.json)
-    summary["picture"] = written
-    print(json.dumps(summary, indent=2) if args.json else f"{in_words(summary)}, and {written}")
-    return 0
-
-
-def before_after(scene: Path, stylizer: Any, target: Path, *, overwrite: bool) -> str:
-    """A frame from near the scene's end, with the face, and its painting beside it; the picture's name."""
     import numpy as np
 
+    from ..demo import HEIGHT, WIDTH, render
     from ..frame import Frame
     from ..sinks import open_sink
     from ..sources import open_source
 
+    folder = Path(args.out)
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="allaprima-demo-"))
+        picture = stack.enter_context(open_sink(folder / "demo.png", overwrite=args.overwrite))
+        scene = Path(scratch, "scene.mp4")
+        render(scene)
+        opened: list[Stylizer] = []
+
+        def stylizer() -> Stylizer:
+            opened.append(stack.enter_context(open_stylizer(args.style, args, (WIDTH, HEIGHT))))
+            return opened[0]
+
+        with open_source(scene) as source:
+            summary = paint(source, stylizer, folder / "demo.mp4", overwrite=args.overwrite, quiet=args.json)
+        before = frame_of(scene)
+        picture.put(Frame(np.concatenate([before, opened[0].paint(before)], axis=1)))
+    summary["picture"] = picture.name
+    print(json.dumps(summary, indent=2) if args.json else f"{in_words(summary)}, and {picture.name}")
+    return 0
+
+
+def frame_of(scene: Path) -> Image:
+    """(H, W, 3) uint8: a frame from near the scene's end, with the face."""
+    from ..sources import open_source
+
     with open_source(scene) as source:
         late = 0.9 * (source.duration or 0)
-        frame = next(frame for frame in source if frame.time >= late)
-    both = np.concatenate([frame.image, stylizer.paint(frame.image)], axis=1)
-    with open_sink(target, overwrite=overwrite) as sink:
-        sink.put(Frame(both))
-        return sink.name
+        return next(frame.image for frame in source if frame.time >= late)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,8 +47,11 @@ def wanted_size(text: str | None) -> tuple[int, int] | None:
     return int(width), int(height)
 
 
-def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int] | None) -> Stylizer:
-    """The style, warm for frames of `size` (width, height), with the controls that the arguments turn."""
+def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int]) -> Stylizer:
+    """The style, warm for frames of `size` (width, height), with the controls that the arguments turn.
+
+    Says on stderr which backend paints and why no better one does, unless the summary will (`--json`).
+    """
     from ..stylizer import Stylizer
 
     if args.threads is not None and args.threads < 1:
@@ -58,28 +61,38 @@ def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int] | 
     )
     if args.strength is not None:
         stylizer.set(strength=args.strength)
+    if not args.json:
+        tell(f"{stylizer.bundle.manifest.name} by {stylizer.report.line}")
     return stylizer
 
 
 def paint(
-    source: Source, stylizer: Stylizer, target: str | Path, *, overwrite: bool = False, quiet: bool = False
+    source: Source,
+    stylizer: Callable[[], Stylizer],
+    target: str | Path,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Paint a source to its end into `target`; a summary for `--json`.
 
-    What was changed or lost on the way is told as notes, even when it ends badly.
+    The output is opened before `stylizer` is called: what forbids it is known before a backend starts. What was
+    changed or lost on the way is told as notes, even when it ends badly.
     """
     from ..sinks import open_sink
     from ..stream import play
 
     sink = open_sink(target, like=source, overwrite=overwrite)
     try:
-        with sink, progress(source, quiet=quiet) as advance:
-            played = play(source, stylizer, sink, on_frame=advance)
+        with sink:
+            painter = stylizer()
+            with progress(source, quiet=quiet) as advance:
+                played = play(source, painter, sink, on_frame=advance)
     finally:
         notes = [*source.notes, *sink.notes]
         for note in notes:
             tell(f"note: {note}")
-    report = stylizer.report
+    report = painter.report
     for note in report.degraded:
         tell(f"note: {note}")
     return {

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BatchError, InputError, OutputError, UsageError
+from ..errors import BatchError, InputError, OutputError, RunError, UsageError
 from .job import add_style_arguments, in_words, open_stylizer, paint, tell, wanted_size
 
 if TYPE_CHECKING:
     from ..sources import PictureFolder
+    from ..stylizer import Stylizer
 
 HELP = "paint a picture, folder, video file, camera or synthetic source"
 
@@ -51,12 +53,18 @@ def run(args: argparse.Namespace) -> int:
         return run_folder(args)
     from ..sources import open_source
 
-    with open_source(args.source, size=wanted_size(args.size), on_corrupt=args.on_corrupt) as source:
-        target = target_of(args, live=source.live, picture=source.frames == 1)
-        with open_stylizer(args.style, args, (source.width, source.height)) as stylizer:
-            if not args.json:
-                tell(f"{stylizer.bundle.manifest.name} by {stylizer.report.line}")
-            summary = paint(source, stylizer, target, overwrite=args.overwrite, quiet=args.json)
+    with (
+        ExitStack() as stack,
+        open_source(args.source, size=wanted_size(args.size), on_corrupt=args.on_corrupt) as source,
+    ):
+        size = (source.width, source.height)
+        summary = paint(
+            source,
+            lambda: stack.enter_context(open_stylizer(args.style, args, size)),
+            target_of(args, live=source.live, picture=source.frames == 1),
+            overwrite=args.overwrite,
+            quiet=args.json,
+        )
     print(json.dumps(summary, indent=2) if args.json else in_words(summary))
     return 0
 
@@ -93,6 +101,8 @@ def run_folder(args: argparse.Namespace) -> int:
         )
     out = Path(args.out or f"{folder.resolve().name}-{style_word(args.style)}")
     found = pictures_in(folder)
+    # paintings of an earlier run inside the folder are not painted again
+    found.pictures = [path for path in found.pictures if not path.resolve().is_relative_to(out.resolve())]
     if not found.pictures:
         raise InputError(
             "E_INPUT_EMPTY",
@@ -101,16 +111,24 @@ def run_folder(args: argparse.Namespace) -> int:
             "name a folder of pictures, or a video file itself",
         )
     targets = targets_in(out, found)
-    size, failed = wanted_size(args.size), 0
-    with open_stylizer(args.style, args, None) as stylizer:
+    failed = 0
+    with ExitStack() as stack:
+        opened: list[Stylizer] = []  # at the first picture; other sizes only restart its backend
+
+        def stylizer() -> Stylizer:
+            if not opened:
+                opened.append(stack.enter_context(open_stylizer(args.style, args, size)))
+            return opened[0]
+
         for path, target in targets.items():
             line: dict[str, Any] = {"source": str(path), "output": str(target)}
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with PictureSource(path, size=size) as source:
-                    line |= paint(source, stylizer, target, overwrite=args.overwrite, quiet=True)
-                line |= {"source": str(path), "output": str(target)}
-            except (InputError, OutputError) as error:
+                with PictureSource(path, size=wanted_size(args.size)) as source:
+                    size = (source.width, source.height)
+                    summary = paint(source, stylizer, target, overwrite=args.overwrite, quiet=True)
+                line = {**summary, **line}
+            except (InputError, OutputError, RunError) as error:
                 failed += 1
                 line["error"] = error.as_dict()
                 tell(f"error[{error.code}]: {error}")
