@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from allaprima.errors import OutputError
-from allaprima.sinks.files import Draft
+from allaprima.sinks.files import Draft, write_whole
 
 
 def code_of(path: Path, **how: object) -> str:
@@ -39,6 +39,31 @@ def test_a_discarded_draft_leaves_the_old_file_as_it_was(out: Path) -> None:
     draft.discard()
     draft.discard()
     assert (out / "a.bin").read_bytes() == b"old"
+    assert [item.name for item in out.iterdir()] == ["a.bin"]
+
+
+def test_windows_which_opens_no_folders_is_not_asked_to(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    draft = Draft(out / "a.bin")
+    draft.temp.write_bytes(b"whole")
+    monkeypatch.setattr("allaprima.sinks.files._flush", flushed.append)
+    with monkeypatch.context() as windows:
+        windows.setattr("allaprima.sinks.files.os.name", "nt")
+        draft.commit()
+    assert (out / "a.bin").read_bytes() == b"whole"
+    assert flushed == [draft.temp]
+
+
+def test_bytes_are_written_whole_or_not_at_all(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_whole(out / "a.bin", b"old")
+    write_whole(out / "a.bin", b"new")
+    assert (out / "a.bin").read_bytes() == b"new"
+    monkeypatch.setattr(
+        Path, "write_bytes", lambda self, data: (_ for _ in ()).throw(OSError(28, "no space"))
+    )
+    with pytest.raises(OutputError, match="disk is full"):
+        write_whole(out / "a.bin", b"third")
+    assert (out / "a.bin").read_bytes() == b"new"
     assert [item.name for item in out.iterdir()] == ["a.bin"]
 
 

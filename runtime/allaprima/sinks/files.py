@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 
-__all__ = ["Draft", "write_error"]
+__all__ = ["Draft", "write_error", "write_whole"]
 
 _held: set[Path] = set()  # the locks of this process
 
@@ -60,7 +60,8 @@ class Draft:
                 raise self._exists()
             _flush(self.temp)
             os.replace(self.temp, self.path)
-            _flush(self.path.parent)
+            if os.name != "nt":  # Windows opens no folders, and writes renames to its journal by itself
+                _flush(self.path.parent)
         except OSError as error:
             raise write_error(self.path, error) from error
         finally:
@@ -144,6 +145,18 @@ class Draft:
         raise OutputError("E_OUTPUT_BUSY", self._what, "another job is writing it", "wait for it")
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """`data` as the file `path`, complete or not at all; a file that is there is replaced. Raises OutputError."""
+    draft = Draft(path, overwrite=True)
+    try:
+        draft.temp.write_bytes(data)
+        draft.commit()
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        draft.discard()
+
+
 def write_error(path: str | Path, error: OSError) -> OutputError:
     """The OutputError for what the system said while `path` was written."""
     what = f"cannot write {path}"
@@ -181,7 +194,8 @@ def _abandoned(lock: Path) -> bool:
 
 def _flush(path: Path) -> None:
     """To the disk itself; a rename before that can survive a power cut while the content does not."""
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows flushes only what is open for writing; a folder can only be opened for reading
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         with contextlib.suppress(OSError):  # some file systems cannot; the rename is still whole
             os.fsync(descriptor)
