@@ -204,8 +204,8 @@ class Ahead(_Reader):
 class Behind:
     """A sink in a thread of its own, up to `depth` frames behind the painter: for encoding while painting.
 
-    `put` raises what the sink raised, as soon as it is known. Leaving the block normally waits until all is in the
-    sink; so does leaving it by Ctrl-C, because those frames are painted; with another error, they are let go.
+    `put` raises what the sink raised, as soon as it is known. Leaving the block waits until all is in the sink, also
+    with an error: those frames are painted, and what becomes of them is the sink's decision.
     """
 
     def __init__(self, sink: Sink, depth: int = 4) -> None:
@@ -230,20 +230,9 @@ class Behind:
 
     def close(self) -> None:
         """Wait until every frame is in the sink, end the thread, and raise what went wrong there."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._thread.join()
+        self._end()
         if self._error is not None:
             raise self._error
-
-    def abandon(self) -> None:
-        """Let go of the frames that wait and end the thread."""
-        with self._changed:
-            self._waiting.clear()
-            self._closing = True
-            self._changed.notify_all()
-        self._thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -251,10 +240,27 @@ class Behind:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or issubclass(kind, KeyboardInterrupt):
-            self.close()
-        else:
-            self.abandon()
+        self._end()
+        if self._error is not None and self._error is not error:
+            raise self._error  # the sink must not be finished as if it were whole
+
+    def _end(self) -> None:
+        """Until the thread has ended, nobody else may touch the sink: an encoder is not for two threads at once.
+        So Ctrl-C, here, only lets go of the frames that wait; it is raised when the one being encoded is done."""
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                with self._changed:
+                    self._closing = True
+                    if interrupt is not None:
+                        self._waiting.clear()
+                    self._changed.notify_all()
+                self._thread.join()
+                break
+            except (KeyboardInterrupt, SystemExit) as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     def _write(self) -> None:
         try:

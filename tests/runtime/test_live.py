@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,44 @@ def test_the_recording_of_a_lost_camera_is_finished(out: Path, mode: str) -> Non
     assert [item.name for item in out.iterdir()] == ["a.mp4"]
     with VideoSource(out / "a.mp4") as film:
         assert sum(1 for _ in film) >= 1
+
+
+def test_the_recording_of_a_camera_lost_at_once_holds_the_few_frames_that_a_slow_painter_made(
+    out: Path,
+) -> None:
+    """Fewer than wait between painter and encoder; the encoder has not seen one of them when the camera is lost."""
+    painted: list[int] = []
+    lost = threading.Event()
+
+    class SlowSink(VideoSink):
+        def put(self, frame: Frame) -> bool:
+            lost.wait(10)
+            return super().put(frame)
+
+    def slow(frame: Frame) -> Frame:
+        painted.append(frame.index)
+        return frame
+
+    def until_lost() -> Iterator[Frame]:
+        for index in range(3):
+            yield Frame(np.full((48, 64, 3), 80, np.uint8), index, index / 15)
+            time.sleep(0.1)
+        threading.Timer(0.2, lost.set).start()
+        raise DeviceError("E_CAMERA_LOST", "lost the camera 'test'")
+
+    class Lost:
+        name, width, height, rate, duration, frames, live = "lost", 64, 48, Fraction(15), None, None, True
+        notes: list[str] = []  # noqa: RUF012
+
+        def __iter__(self) -> Iterator[Frame]:
+            return until_lost()
+
+    source: Any = Lost()
+    with pytest.raises(DeviceError, match="lost"), SlowSink(out / "a.mp4", like=source) as sink:
+        play(source, slow, sink)
+    assert any("kept in a.mp4" in note for note in sink.notes)
+    with VideoSource(out / "a.mp4") as film:
+        assert sum(1 for _ in film) == len(painted) >= 1
 
 
 def test_ctrl_c_ends_a_recording_properly(out: Path) -> None:

@@ -196,8 +196,7 @@ def test_play_ends_its_threads_when_the_painter_fails(error: type[BaseException]
     sink = Recorder(pause=0.005)
     with open_source("bars:32x32@25?seconds=10") as source, pytest.raises(error):
         play(source, paint, sink)
-    if error is KeyboardInterrupt:
-        assert sink.indices == list(range(7))  # all that was painted is in the file
+    assert sink.indices == list(range(7))  # all that was painted is in the file
 
 
 @pytest.mark.parametrize("sink", [Recorder(stop_at=3), LiveRecorder(stop_at=3)], ids=["file", "screen"])
@@ -252,6 +251,49 @@ def test_behind_does_not_run_ahead_of_a_slow_sink() -> None:
             behind.put(frame)
             assert frame.index - len(sink.indices) <= 3
     assert sink.indices == list(range(10))
+
+
+def test_a_second_ctrl_c_waits_for_the_writing_thread_before_anybody_else_touches_the_sink() -> None:
+    busy, go_on = threading.Event(), threading.Event()
+    at_once: list[str] = []
+
+    class Encoder(Recorder):
+        def put(self, frame: Frame) -> bool:
+            at_once.append("write")
+            busy.set()
+            go_on.wait(10)
+            at_once.append("written")
+            return True
+
+    class Impatient(threading.Thread):
+        """A thread whose `join` is interrupted once, as a person's second Ctrl-C would."""
+
+        interrupted = False
+
+        def join(self, timeout: float | None = None) -> None:
+            if not self.interrupted:
+                self.interrupted = True
+                threading.Timer(0.1, go_on.set).start()
+                raise KeyboardInterrupt
+            super().join(timeout)
+
+    behind = Behind(Encoder())
+    behind._thread.__class__ = Impatient
+    with pytest.raises(KeyboardInterrupt), behind:
+        for frame in frames(3):
+            behind.put(frame)
+        busy.wait(10)
+        raise KeyboardInterrupt
+    at_once.append("finish")
+    assert at_once == ["write", "written", "finish"]  # the frames that waited are let go
+
+
+def test_an_error_of_the_sink_while_it_ends_is_not_hidden_by_the_one_before() -> None:
+    with pytest.raises(OSError, match="on fire") as caught, Behind(Recorder(pause=0.05, fail_at=2)) as behind:
+        for frame in frames(3):
+            behind.put(frame)
+        raise ValueError("the painter failed")
+    assert isinstance(caught.value.__context__, ValueError)
 
 
 def test_on_frame_sees_each_painted_frame_and_a_meter() -> None:

@@ -12,14 +12,13 @@ import hashlib
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import OutputError
 
 __all__ = ["Draft", "write_error", "write_whole"]
-
-_held: set[Path] = set()  # the locks of this process
 
 
 class Draft:
@@ -35,29 +34,51 @@ class Draft:
     ) -> None:
         given = Path(path)
         self._what = f"cannot write {given}"
-        self.path = given.resolve()  # through links: the file that is meant, not the link, is replaced
         self._overwrite = overwrite
-        self._check(inputs)
-        self._lock = self.path.with_name(
-            f".allaprima-{hashlib.sha256(os.fsencode(self.path.name)).hexdigest()[:16]}.lock"
-        )
+        try:
+            self.path = given.resolve()  # through links: the file that is meant, not the link, is replaced
+            self._check(inputs)
+        except RuntimeError as error:  # pathlib's word for links that lead in a circle
+            raise write_error(given, OSError(errno.ELOOP, os.strerror(errno.ELOOP))) from error
+        except OSError as error:  # a name too long, among others
+            raise write_error(given, error) from error
+        name = hashlib.sha256(os.fsencode(self.path.name)).hexdigest()[:16]
+        try:
+            self._lock = _Lock(self.path.with_name(f".allaprima-{name}.lock"))
+        except FileExistsError:
+            raise OutputError(
+                "E_OUTPUT_BUSY",
+                self._what,
+                "another job is writing it",
+                "wait for it, or choose another name",
+            ) from None
+        except OSError as error:
+            raise write_error(given, error) from error
         # short, because a name may have 255 bytes and this one adds some; with the extension, which chooses the format
         self.temp = self.path.with_name(
             f".{self.path.stem[:40]}.{secrets.token_hex(4)}.part{self.path.suffix}"
         )
-        self._take_lock()
         try:
             os.close(os.open(self.temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except OSError as error:
-            self._release_lock()
+            self._lock.release()
             raise write_error(given, error) from error
         self._open = True
 
     def commit(self) -> None:
-        """Give the finished file its name. Durable when this returns."""
+        """Give the finished file its name. Durable when this returns.
+
+        A file that has taken the name meanwhile keeps it; the finished one is kept beside it, and the error says where.
+        """
+        if not self._overwrite and self.path.exists():
+            part = self.keep_part()
+            raise OutputError(
+                "E_OUTPUT_EXISTS",
+                self._what,
+                "a file of that name has appeared meanwhile",
+                f"what was made is complete in {part}; rename it",
+            )
         try:
-            if not self._overwrite and self.path.exists():
-                raise self._exists()
             _flush(self.temp)
             os.replace(self.temp, self.path)
             if os.name != "nt":  # Windows opens no folders, and writes renames to its journal by itself
@@ -83,11 +104,7 @@ class Draft:
         if self._open:
             self._open = False
             self.temp.unlink(missing_ok=True)
-            self._release_lock()
-
-    def _release_lock(self) -> None:
-        _held.discard(self._lock)
-        self._lock.unlink(missing_ok=True)
+            self._lock.release()
 
     def _check(self, inputs: Iterable[str | Path]) -> None:
         path = self.path
@@ -115,34 +132,9 @@ class Draft:
                 "choose another folder",
             )
         if path.exists() and not self._overwrite:
-            raise self._exists()
-
-    def _exists(self) -> OutputError:
-        return OutputError(
-            "E_OUTPUT_EXISTS", self._what, "the file exists", "use --overwrite, or choose another name"
-        )
-
-    def _take_lock(self) -> None:
-        for _ in range(2):
-            try:
-                lock = os.open(self._lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                if not _abandoned(self._lock):
-                    raise OutputError(
-                        "E_OUTPUT_BUSY",
-                        self._what,
-                        "another job is writing it",
-                        f"wait for it, or delete {self._lock} if there is none",
-                    ) from None
-                self._lock.unlink(missing_ok=True)
-            except OSError as error:
-                raise write_error(self.path, error) from error
-            else:
-                with os.fdopen(lock, "w") as file:
-                    file.write(f"{os.getpid()}\n")
-                _held.add(self._lock)
-                return
-        raise OutputError("E_OUTPUT_BUSY", self._what, "another job is writing it", "wait for it")
+            raise OutputError(
+                "E_OUTPUT_EXISTS", self._what, "the file exists", "use --overwrite, or choose another name"
+            )
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -173,23 +165,54 @@ def write_error(path: str | Path, error: OSError) -> OutputError:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError("E_OUTPUT_PERMISSION", what, "permission denied", "choose another folder")
-    return OutputError("E_OUTPUT_FAILED", what, error.strerror or str(error), "check the disk")
+    about_the_name = error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+    return OutputError(
+        "E_OUTPUT_FAILED",
+        what,
+        error.strerror or str(error),
+        "choose another name" if about_the_name else "check the disk",
+    )
 
 
-def _abandoned(lock: Path) -> bool:
-    """Whether the job that took this lock is gone: killed, or the power went out."""
-    if lock in _held or os.name == "nt":  # on Windows, signal 0 would end the process that it asks about
-        return False
+class _Lock:
+    """A file that one job at a time can hold. The system lets go of it when the job ends, however it ends: killed,
+    or by a power cut."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises FileExistsError where another job holds it."""
+        self._path = path
+        if sys.platform == "win32":  # gone when it is closed, which Windows does for a killed process, too
+            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_TEMPORARY)
+            return
+        import fcntl
+
+        while True:
+            self._file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(self._file)
+                raise FileExistsError(errno.EEXIST, "locked", str(path)) from error
+            except OSError:
+                return  # a file system without locks; no two drafts have one name, so nothing is mixed up
+            if _is_file(self._file, path):
+                return
+            os.close(
+                self._file
+            )  # whoever held it removed it between our two calls: ours is a file without a name
+
+    def release(self) -> None:
+        if sys.platform != "win32":
+            self._path.unlink(missing_ok=True)  # while it is held, so that nobody else's is removed
+        os.close(self._file)
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    """Whether this open file is the one that has this name now."""
     try:
-        owner = int(lock.read_text().strip())
-        if owner == os.getpid():
-            return True  # a container that was killed and started again gives the same number
-        os.kill(owner, 0)
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    except (ValueError, OSError):
-        return False  # just being written, or another user's: believe it
-    return False
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _flush(path: Path) -> None:

@@ -143,6 +143,8 @@ class VideoSink:
             raise
         if complete:
             self._draft.commit()
+            if lost:
+                self.notes.append(f"the recording until then, {self.seconds:.1f} s, is kept in {self.name}")
         else:
             part = self._draft.keep_part()
             self.notes.append(f"stopped before its end; {self.seconds:.1f} s are kept in {part.name}")
