@@ -83,8 +83,8 @@ class Stylizer:
         """Open a style by name, path or bundle.
 
         `backend` is a name in `backends.BACKENDS`, with a device after a colon if wanted (`ort:cuda`); None:
-        the best that starts. `precision` is fp32, bf16, fp16 or int8; None: the fastest that the device has in
-        hardware. `threads` None: all processors that this process may use. `size` is the (width, height) of
+        the best that starts. `precision` is fp32, bf16, fp16 or int8; None: the one that the device is fastest
+        in and the style has. `threads` None: all processors that this process may use. `size` is the (width, height) of
         the frames to come: the backend starts and warms up now; None: at the first frame.
 
         Raises UsageError for names that do not exist, BundleError, DeviceError for what does not run here.

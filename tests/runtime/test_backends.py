@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
 
 import bundles
 import numpy as np
@@ -27,6 +29,36 @@ def bundle(tmp_path_factory) -> Bundle:
 
 def sample(height: int = 40, width: int = 56, strength: float = 1.0) -> dict[str, np.ndarray]:
     return {"image": bundles.ramp(height, width)[None], "strength": np.full(1, strength, np.float32)}
+
+
+def fake_onnxruntime(monkeypatch, providers, preload=lambda: None) -> list[dict]:
+    """onnxruntime as a machine with `providers` has it, for what no GPU is needed: the work is the processor's.
+
+    Gives back the list in which the settings of each session will be. What CUDA really computes is not tested here.
+    """
+    real = pytest.importorskip("onnxruntime")
+    calls: list[dict] = []
+
+    class Session(real.InferenceSession):
+        def __init__(self, model, options, **settings):
+            (self.provider, _), *_ = settings["providers"]
+            if self.provider != "CPUExecutionProvider":
+                calls.append(settings)
+            super().__init__(model, providers=["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return [self.provider]
+
+    fake = SimpleNamespace(
+        InferenceSession=Session,
+        SessionOptions=real.SessionOptions,
+        __version__=real.__version__,
+        get_available_providers=lambda: providers,
+        preload_dlls=preload,
+        set_default_logger_severity=lambda severity: None,
+    )
+    monkeypatch.setattr(import_module("allaprima.backends.ort"), "_onnxruntime", lambda: fake)
+    return calls
 
 
 @pytest.mark.parametrize("name", EVERY_BACKEND)
@@ -58,7 +90,8 @@ def test_answers_belong_to_the_caller_and_inputs_stay_as_they_are(bundle, name):
 
 @pytest.mark.parametrize("name", EVERY_BACKEND)
 def test_threads_are_as_many_as_asked(bundle, name):
-    assert "1 threads" in start(bundle, sample(), name=name, threads=1).line
+    line = start(bundle, sample(), name=name, threads=1).line
+    assert "1 threads" in line or "CPU" not in line  # a GPU has its own
 
 
 @pytest.mark.parametrize("name", EVERY_BACKEND)
@@ -81,10 +114,95 @@ def test_sizes_are_built_in_and_another_one_is_refused_rather_than_computed_slow
         backend.run(sample(41, 56))
 
 
-def test_no_name_takes_the_best_that_starts_and_says_why_not_the_others(bundle):
+@pytest.mark.parametrize("expected", [True, False])
+def test_no_name_takes_the_best_that_starts_and_tells_of_gpus_only_those_whom_they_concern(
+    bundle, monkeypatch, expected
+):
+    monkeypatch.setattr(backends, "gpu_expected", lambda: expected)
     started = start(bundle, sample())
     assert started.name == next(name for name in BACKENDS if name not in started.passed_over)
-    assert "passed over: tensorrt (comes with a later release)" in started.line
+    assert started.passed_over["tensorrt"] == "comes with a later release"
+    assert ("passed over: tensorrt (comes with a later release)" in started.line) == expected
+
+
+def test_onnxruntime_without_cuda_is_passed_over_with_this_reason(bundle, monkeypatch):
+    fake_onnxruntime(monkeypatch, ["CPUExecutionProvider"])
+    monkeypatch.setattr(backends, "gpu_expected", lambda: True)
+    assert "ort:cuda (this onnxruntime has no CUDA provider)" in start(bundle, sample()).line
+    with pytest.raises(DeviceError, match=r"no CUDA provider.*it has cpu.*'allaprima\[gpu\]'"):
+        start(bundle, sample(), name="ort:cuda")
+
+
+def test_cuda_without_a_driver_is_passed_over_and_refused_when_named(bundle, monkeypatch):
+    fake_onnxruntime(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    ort = import_module("allaprima.backends.ort")
+
+    def no_library(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ort.ctypes, "CDLL", no_library)
+    assert "no driver for NVIDIA cards" in start(bundle, sample()).passed_over["ort:cuda"]
+    with pytest.raises(DeviceError, match="no driver for NVIDIA cards"):
+        start(bundle, sample(), name="ort:cuda")
+
+
+def test_cuda_libraries_that_do_not_load_are_the_reason_and_nothing_is_printed(bundle, monkeypatch, capfd):
+    words = "libcublasLt.so.13: cannot open shared object file: No such file or directory"
+    fake_onnxruntime(
+        monkeypatch,
+        ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        preload=lambda: sys.stdout.write(f"Failed to load libcublasLt.so.13: {words}\nPlease follow\n"),
+    )
+    monkeypatch.setattr(import_module("allaprima.backends.ort").ctypes, "CDLL", lambda name: None)
+    with pytest.raises(DeviceError) as caught:
+        start(bundle, sample(), name="ort:cuda")
+    assert caught.value.why == words
+    assert capfd.readouterr() == ("", "")
+
+
+def test_cuda_that_starts_is_taken_before_any_processor_and_in_fp16(bundle, monkeypatch):
+    calls = fake_onnxruntime(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(import_module("allaprima.backends.ort").ctypes, "CDLL", lambda name: None)
+    started = start(bundle, sample())
+    assert (started.name, started.backend.precision, started.variant.name) == ("ort:cuda", "fp16", "fp16")
+    assert "(CUDA, fp16)" in started.line
+    start(bundle, sample(), name="ort:cuda", precision="fp32")
+    # fp32 is not TF32, and Python's own fallback to the processor is off
+    assert [call["providers"] for call in calls] == [
+        [("CUDAExecutionProvider", {})],
+        [("CUDAExecutionProvider", {"use_tf32": "0"})],
+    ]
+    assert all(call["enable_fallback"] == 0 for call in calls)
+
+
+def test_style_without_fp16_is_painted_in_fp32_on_a_gpu(tmp_path, monkeypatch):
+    fake_onnxruntime(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(import_module("allaprima.backends.ort").ctypes, "CDLL", lambda name: None)
+    only = Bundle.open(bundles.make_bundle(tmp_path / "negative.prima"))
+    assert start(only, sample()).backend.precision == "fp32"
+
+
+def test_openvino_prefers_fp16_on_a_gpu_that_computes_it(monkeypatch):
+    openvino = import_module("allaprima.backends.openvino")
+    monkeypatch.setattr(openvino, "_capabilities", lambda device: ["FP32", "FP16", "INT8"])
+    assert next(iter(openvino.Runner.precisions("gpu.1"))) == "fp16"
+    assert next(iter(openvino.Runner.precisions(None))) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("tool", "distribution", "expected"),
+    [(None, None, False), ("/bin/x", None, True), (None, "tensorrt", True)],
+)
+def test_gpu_is_expected_where_there_is_one_or_software_for_one(monkeypatch, tool, distribution, expected):
+    def version(name):
+        if name != distribution:
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(backends.shutil, "which", lambda name: tool)
+    monkeypatch.setattr(backends.Path, "exists", lambda path: False)
+    monkeypatch.setattr(backends, "version", version)
+    assert backends.gpu_expected() == expected
 
 
 def test_bf16_is_taken_where_the_processor_has_it(bundle):
@@ -137,7 +255,7 @@ def test_backend_whose_package_is_missing_names_the_pip_command(bundle, monkeypa
 
 def test_tensorrt_has_its_place_and_says_that_it_is_not_written_yet(bundle):
     assert next(iter(BACKENDS)) == "tensorrt"
-    with pytest.raises(DeviceError, match="later release"):
+    with pytest.raises(DeviceError, match=r"later release.*choose one of ort:cuda, openvino, ort$"):
         start(bundle, sample(), name="tensorrt")
 
 

@@ -4,15 +4,18 @@ A name given means that backend or an error. No name means the best that really 
 the reason why each better one was passed over. Never a silent step down.
 
     started = start(bundle, {"image": picture, "strength": np.ones(1, np.float32)})
-    started.line       # "openvino 2026.4.1 (CPU, bf16, 2 threads); passed over: tensorrt (...)"
+    started.line       # "openvino 2026.4.1 (CPU, bf16, 2 threads)"
     started.backend.run({"image": picture, ...})["styled"]
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +27,7 @@ from ..errors import AllaPrimaError, DeviceError, UsageError
 from ..manifest import Variant, resolve_shape
 from ..threads import available
 
-__all__ = ["BACKENDS", "PRECISIONS", "Arrays", "Backend", "Entry", "Started", "load", "start"]
+__all__ = ["BACKENDS", "PRECISIONS", "Arrays", "Backend", "Entry", "Started", "gpu_expected", "load", "start"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -71,11 +74,12 @@ class Entry:
     needs: str
     """The package that it imports."""
     extra: str
-    """The extra of `allaprima` that installs it."""
+    """The extra of `allaprima` that installs it; `gpu` is for NVIDIA cards."""
 
 
-BACKENDS = {  # best first
+BACKENDS = {  # best first; a device after a colon is what the row is for
     "tensorrt": Entry(None, "tensorrt", "gpu"),
+    "ort:cuda": Entry(".ort", "onnxruntime", "gpu"),
     "openvino": Entry(".openvino", "openvino", "cpu"),
     "ort": Entry(".ort", "onnxruntime", "cpu"),
 }
@@ -88,12 +92,16 @@ class Started:
     backend: Backend
     variant: Variant
     passed_over: dict[str, str]
-    """Better backends, and why they do not run here."""
+    """Better backends, and why they do not run here. All of them."""
 
     @property
     def line(self) -> str:
-        """For people: what runs, and why nothing better does."""
-        reasons = ", ".join(f"{name} ({reason})" for name, reason in self.passed_over.items())
+        """For people: what runs, and why nothing better does. Of NVIDIA's only to those whom it concerns."""
+        reasons = ", ".join(
+            f"{name} ({reason})"
+            for name, reason in self.passed_over.items()
+            if BACKENDS[name].extra != "gpu" or gpu_expected()
+        )
         return self.backend.description + (f"; passed over: {reasons}" if reasons else "")
 
 
@@ -107,9 +115,10 @@ def start(
 ) -> Started:
     """Start a backend for inputs of the sample's shapes, and prove that it answers.
 
-    `name` is a row of BACKENDS, with a device after a colon where not the usual one is wanted: `ort:cuda`,
-    `openvino:gpu`. `precision` None means the fastest that the device has in hardware. `sample` should show a
-    picture of many colours: an answer of one flat colour counts as a failure.
+    `name` is a row of BACKENDS, with a device after a colon where not the usual one is wanted: `ort:dml`,
+    `openvino:gpu`. `precision` None means the one that the device is fastest in (see the backend's `precisions`)
+    and the style has a variant for. `sample` should show a picture of many colours: an answer of one flat
+    colour counts as a failure.
 
     Raises UsageError E_BACKEND_UNKNOWN, E_PRECISION_UNKNOWN, E_STYLE_PRECISION (the style has no such
     variant), DeviceError E_BACKEND_UNAVAILABLE, E_BACKEND_ANSWER, E_PRECISION_UNAVAILABLE.
@@ -149,7 +158,7 @@ def load(name: str) -> tuple[type[Backend], str | None]:
     Raises UsageError E_BACKEND_UNKNOWN, DeviceError E_BACKEND_UNAVAILABLE.
     """
     row, _, device = name.partition(":")
-    entry = BACKENDS.get(row)
+    entry = BACKENDS.get(name) or BACKENDS.get(row)
     if entry is None:
         raise UsageError(
             "E_BACKEND_UNKNOWN",
@@ -157,7 +166,8 @@ def load(name: str) -> tuple[type[Backend], str | None]:
             next=f"choose one of {', '.join(BACKENDS)}",
         )
     if entry.module is None:
-        raise _unavailable(row, "comes with a later release", f"choose one of {', '.join(BACKENDS)}")
+        written = [other for other, known in BACKENDS.items() if known.module is not None]
+        raise _unavailable(row, "comes with a later release", f"choose one of {', '.join(written)}")
     try:
         kind: type[Backend] = import_module(entry.module, __name__).Runner
         kind.precisions(device or None)
@@ -165,13 +175,27 @@ def load(name: str) -> tuple[type[Backend], str | None]:
         raise
     except ModuleNotFoundError as error:
         why = f"{entry.needs} is not installed" if error.name == entry.needs else _first_line(error)
-        raise _unavailable(row, why, f"pip install 'allaprima[{entry.extra}]'") from error
+        raise _unavailable(name, why, f"pip install 'allaprima[{entry.extra}]'") from error
     except Exception as error:
         # vendors raise anything: OSError for a library that is missing, AttributeError for half a wheel
         raise _unavailable(
-            row, f"{entry.needs} is damaged: {_first_line(error)}", f"install {entry.needs} again"
+            name, f"{entry.needs} is damaged: {_first_line(error)}", f"install {entry.needs} again"
         ) from error
     return kind, device or None
+
+
+def gpu_expected() -> bool:
+    """Whether a user of this machine may think that a NVIDIA card paints: there is one, or packages for one."""
+    # The driver's tool is there on Linux, Windows and WSL; its folder in containers that are without the tool.
+    if shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists():
+        return True
+    for distribution in ("onnxruntime-gpu", "tensorrt"):
+        try:
+            version(distribution)
+        except PackageNotFoundError:
+            continue
+        return True
+    return False
 
 
 def _start(bundle: Bundle, sample: Arrays, name: str, precision: str | None, threads: int | None) -> Started:
