@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Before any test module imports a vendor's runtime: none of them reports home from here. As in the backends.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+if "openvino" not in sys.modules:
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from types import SimpleNamespace
 
 import bundles
@@ -345,3 +346,17 @@ def test_vendors_cannot_report_home():
     )
     assert done.stdout.split(maxsplit=1)[0] == "1"
     assert done.stdout.split(maxsplit=1)[1].strip() in ("None", "not imported")
+
+
+def test_tests_cannot_report_home_either():
+    conftest = Path(__file__).parents[1] / "conftest.py"
+    code = (
+        "import os, runpy, sys\n"
+        f"runpy.run_path({str(conftest)!r})\n"
+        "print(os.environ.get('ORT_DISABLE_TELEMETRY'), sys.modules['openvino_telemetry'])\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.split() == ["1", "None"]

@@ -53,6 +53,17 @@ def test_python_program_paints_the_golden_picture(place):
     prove(place, "painting.png")
 
 
+@pytest.mark.parametrize("marker", ["InferenceSession", "Stylizer"])
+def test_python_programs_switch_telemetry_off_before_onnxruntime_is_imported(place, marker, monkeypatch):
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+    # stands in for onnxruntime and leaves a note of what it finds at its import
+    (place / "onnxruntime.py").write_text(
+        "import os\nopen('switch', 'w').write(os.environ.get('ORT_DISABLE_TELEMETRY', ''))\nraise SystemExit(0)\n"
+    )
+    run(place, sys.executable, "-c", program("python", marker).replace('.prima"', '.prima", backend="ort"'))
+    assert (place / "switch").read_text() == "1"
+
+
 def test_program_with_our_package_paints(place):
     run(place, sys.executable, "-c", program("python", "Stylizer"))
     assert (place / "painting.png").exists()
