@@ -174,7 +174,7 @@ def find_style(name_or_path: str | Path) -> Path:
     Raises UsageError E_STYLE_UNKNOWN with the nearest name and the list of all.
     """
     word = str(name_or_path)
-    path = Path(word).expanduser()
+    path = _expanded(word)
     if isinstance(name_or_path, Path) or path.suffix in (".prima", ".onnx") or os.sep in word or "/" in word:
         return path
     known = styles()
@@ -190,12 +190,24 @@ def find_style(name_or_path: str | Path) -> Path:
 
 
 def _style_folders() -> list[Path]:
+    shipped = Path(__file__).parent / "styles"
     user = os.environ.get("ALLAPRIMA_STYLES")
-    data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return [
-        Path(user).expanduser() if user else Path(data_home, "allaprima", "styles"),
-        Path(__file__).parent / "styles",
-    ]
+    if user:
+        return [_expanded(user), shipped]
+    data_home = os.environ.get("XDG_DATA_HOME")
+    try:
+        data = Path(data_home) if data_home else Path.home() / ".local" / "share"
+    except RuntimeError:  # nobody's home: a container with a user id that it does not know, without HOME
+        return [shipped]
+    return [data / "allaprima" / "styles", shipped]
+
+
+def _expanded(word: str) -> Path:
+    """The path with `~` and `~name` as the home of that user; as it is where there is no such user."""
+    try:
+        return Path(word).expanduser()
+    except RuntimeError:
+        return Path(word)
 
 
 def _kind(path: Path) -> str:

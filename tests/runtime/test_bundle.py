@@ -303,6 +303,24 @@ def test_what_looks_like_a_path_is_one(folder, monkeypatch):
     assert find_style(folder) == folder
 
 
+def test_home_of_a_user_that_there_is_not_is_an_ordinary_path():
+    assert find_style("~nobodyx/a.prima") == Path("~nobodyx/a.prima")
+
+
+def test_without_a_home_there_are_the_shipped_styles(monkeypatch, folder):
+    monkeypatch.setenv("ALLAPRIMA_STYLES", str(folder.parent / "none"))
+    shipped = styles()
+    for variable in ("ALLAPRIMA_STYLES", "XDG_DATA_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert styles() == shipped
+    assert find_style("~/a.prima") == Path("~/a.prima")
+
+
 def test_metadata_reads_back_in_onnxruntime(folder):
     ort = pytest.importorskip("onnxruntime")
     session = ort.InferenceSession((folder / "model.onnx").read_bytes(), providers=["CPUExecutionProvider"])
