@@ -29,6 +29,12 @@ def test_a_missing_file_suggests_the_nearest_name(tmp_path: Path) -> None:
     assert caught.value.code == "E_INPUT_MISSING"
 
 
+def test_a_name_that_no_disk_takes_is_a_missing_file(tmp_path: Path) -> None:
+    for name in ("n" * 300 + ".mp4", "n" * 300):
+        assert code_of(tmp_path / name) == "E_INPUT_MISSING"
+        assert code_of(name) == "E_INPUT_MISSING"
+
+
 def test_every_way_of_not_being_a_video_has_its_own_code(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "folder.mp4").mkdir()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allaprima.errors import DeviceError, UsageError
+from allaprima.errors import DeviceError, InputError, UsageError
 from allaprima.frame import Frame, Image
 from allaprima.sinks import NullSink, VideoSink
 from allaprima.sources import LiveSource, VideoSource, open_source
@@ -31,7 +31,7 @@ def fake(**settings: object) -> LiveSource:
     def open() -> FakeCapture:
         return FakeCapture(64, 48, Fraction(100), FakeSettings(**settings))  # type: ignore[arg-type]
 
-    return LiveSource(open, "test", stall_seconds=1.0, freeze_seconds=1.0, black_seconds=0.5)
+    return LiveSource(open, "test", freeze="end", stall_seconds=1.0, freeze_seconds=1.0, black_seconds=0.5)
 
 
 @pytest.mark.parametrize("mode", ["false", "freeze", "block"])
@@ -59,6 +59,48 @@ def test_the_recording_of_a_lost_camera_is_finished(out: Path, mode: str) -> Non
     assert [item.name for item in out.iterdir()] == ["a.mp4"]
     with VideoSource(out / "a.mp4") as film:
         assert sum(1 for _ in film) >= 1
+
+
+def test_a_capture_device_whose_input_stands_still_goes_on_with_a_note() -> None:
+    class Slide(FakeCapture):
+        def _picture(self, seconds: float) -> Image:
+            return np.full((48, 64, 3), 90, np.uint8)
+
+    def open() -> FakeCapture:
+        return Slide(64, 48, Fraction(50), FakeSettings(seconds=1.5))
+
+    with LiveSource(open, "HDMI", freeze_seconds=0.3) as source:
+        times = [frame.time for frame in source]
+    assert times[-1] - times[0] > 0.6
+    assert sum("exactly the same picture" in note for note in source.notes) == 1
+
+
+def test_the_fake_camera_that_freezes_is_lost_at_the_door() -> None:
+    with (
+        open_source("fake:64x48@50?unplug_after=5&mode=freeze") as source,
+        pytest.raises(DeviceError, match="frozen") as caught,
+    ):
+        list(source)
+    assert caught.value.code == "E_CAMERA_LOST"
+
+
+@pytest.mark.parametrize("spec", ["bars:160x96@10?seconds=0.5", "fake:160x96@20?seconds=1"])
+def test_size_is_a_box_for_sources_without_a_file_too(spec: str) -> None:
+    with open_source(spec, size=(80, 80)) as source:
+        assert (source.width, source.height) == (80, 48)
+        frames = list(source)
+        assert any("shrunk from 160x96 to 80x48" in note for note in source.notes)
+    assert {frame.image.shape for frame in frames} == {(48, 80, 3)}
+    with open_source(spec, size=(1000, 1000)) as source:
+        assert (source.width, source.height) == (160, 96)  # never enlarged
+        assert source.notes == []
+
+
+def test_a_camera_that_turns_stays_inside_the_box() -> None:
+    with open_source("fake:160x96@20?resize_at=4&seconds=2", size=(80, 80)) as source:
+        shapes = {frame.image.shape for frame in source}
+        assert (source.width, source.height) == (48, 80)
+    assert shapes == {(48, 80, 3), (80, 48, 3)}
 
 
 def test_the_recording_of_a_camera_lost_at_once_holds_the_few_frames_that_a_slow_painter_made(
@@ -222,6 +264,13 @@ def test_an_error_of_the_driver_reaches_the_for_loop() -> None:
         ("bars:640", "not understood"),
         ("bars:0x10", "out of range"),
         ("bars:640x480@0", "out of range"),
+        ("bars:640x480?seconds=inf", "out of range"),
+        ("bars:640x480?seconds=nan", "out of range"),
+        ("bars:640x480?seconds=-1", "out of range"),
+        ("bars:640x480?seconds=0", "out of range"),
+        ("fake:640x480?seconds=inf", "out of range"),
+        ("fake:640x480?seed=-1", "out of range"),
+        ("fake:640x480?jitter=8-inf", "out of range"),
     ],
 )
 def test_a_wrong_spec_is_explained(spec: str, words: str) -> None:
@@ -285,7 +334,20 @@ def test_a_word_that_is_a_camera_is_one_and_any_other_a_missing_file(
     monkeypatch.setattr("allaprima.sources.open_camera", lambda spec, size=None: asked.append(spec))
     open_source("back")
     assert asked == ["back"]
-    with pytest.raises(Exception, match="no such file"):
+    with pytest.raises(InputError, match="no such file.*or list the cameras with: allaprima cameras"):
+        open_source("sideways")
+    with pytest.raises(InputError, match="no such file") as caught:
+        open_source("sideways.mp4")
+    assert "camera" not in str(caught.value)
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_where_cameras_have_no_names_a_mistyped_word_opens_none(
+    system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr("allaprima.sources.list_cameras", lambda: pytest.fail("every camera was opened"))
+    with pytest.raises(InputError, match="allaprima cameras"):
         open_source("sideways")
 
 
@@ -313,7 +375,7 @@ def test_opencv_is_asked_for_mjpg_and_what_it_gives_instead_is_told(
         def __init__(self, path: str, system: int, wanted: list[int]) -> None:
             self.wanted = dict(zip(wanted[::2], wanted[1::2], strict=True))
             assert self.wanted[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"MJPG")
-            assert self.wanted[cv2.CAP_PROP_FRAME_WIDTH] == 1920
+            assert self.wanted[cv2.CAP_PROP_FRAME_WIDTH] in (1920, 320)
             self.random = np.random.default_rng(0)
 
         def isOpened(self) -> bool:
@@ -343,6 +405,9 @@ def test_opencv_is_asked_for_mjpg_and_what_it_gives_instead_is_told(
         image = next(iter(source)).image
     assert image[..., 2].min() == 200
     assert image[..., 0].max() < 60
+    with open_source("0", size=(320, 320)) as source:  # it gives more than was asked
+        assert (source.width, source.height) == (320, 240)
+        assert next(iter(source)).image.shape == (240, 320, 3)
 
 
 def test_a_window_without_a_display_is_told_and_does_not_end_the_process(

@@ -6,6 +6,8 @@ with open_source("clip.mp4") as source:
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from ..errors import InputError
@@ -41,27 +43,33 @@ def open_source(
     """Whatever `spec` names, as a `Source`: a file (picture or video, by its content), `bars:...`, `fake:...`, or a
     camera by number (`0`), path (`/dev/video0`) or name.
 
-    `size` (width, height) is a box that files are shrunk to fit, and what a camera is asked for. A file whose name is
+    `size` (width, height) is a box that frames are shrunk to fit, and what a camera is asked for. A file whose name is
     a number or begins with `bars:` is reached as `./0`. Raises InputError, DeviceError or UsageError.
     """
     text = str(spec)
     if text.startswith("bars:"):
-        return bars(text)
+        return bars(text, size=size)
     if text.startswith("fake:"):
-        return fake_camera(text)
+        return fake_camera(text, size=size)
     if text.isdigit() or text.startswith("/dev/video") or text.startswith("/dev/v4l/"):
         return open_camera(text, size=size)
-    path = Path(text)
-    if not path.exists() and _could_be_a_camera(text):
+    a_word = not os.path.exists(text) and _is_a_word(text)
+    if a_word and _is_a_camera(text):
         return open_camera(text, size=size)
-    path = readable(path)
+    try:
+        path = readable(Path(text))
+    except InputError as error:
+        if not a_word:
+            raise
+        cameras = "or list the cameras with: allaprima cameras"
+        raise InputError(error.code, error.what, error.why, f"{error.next}, {cameras}") from None
     if kind_of(path) == "picture":
         return PictureSource(path, size=size)
     return VideoSource(path, size=size, on_corrupt=on_corrupt)
 
 
-def _could_be_a_camera(text: str) -> bool:
-    """A name without a folder and an extension that is part of a camera's name here. Otherwise it is a missing file."""
+def _is_a_word(text: str) -> bool:
+    """A name without a folder and an extension: of a camera, perhaps."""
     if "://" in text:
         raise InputError(
             "E_INPUT_ADDRESS",
@@ -69,6 +77,9 @@ def _could_be_a_camera(text: str) -> bool:
             "network addresses are not read",
             "download it to a file first",
         )
-    if "/" in text or "\\" in text or Path(text).suffix:
-        return False
-    return any(text.lower() in camera.name.lower() for camera in list_cameras())
+    return not ("/" in text or "\\" in text or Path(text).suffix)
+
+
+def _is_a_camera(text: str) -> bool:
+    """Part of a camera's name. Only Linux tells names, and without opening every camera to ask."""
+    return sys.platform == "linux" and any(text.lower() in camera.name.lower() for camera in list_cameras())

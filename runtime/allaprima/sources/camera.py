@@ -82,7 +82,8 @@ def find_camera(spec: str) -> Camera:
 
 
 def open_camera(spec: str, *, size: tuple[int, int] | None = None, rate: float | None = None) -> LiveSource:
-    """A camera as a live `Source`. `size` (width, height) and `rate` are asked for; `notes` tell what it gives."""
+    """A camera as a live `Source`. `size` (width, height) and `rate` are asked for; `notes` tell what it gives. More
+    than `size` is shrunk to fit into it."""
     camera = find_camera(spec)
     if camera.path and not os.access(camera.path, os.R_OK | os.W_OK):
         raise DeviceError(
@@ -92,7 +93,7 @@ def open_camera(spec: str, *, size: tuple[int, int] | None = None, rate: float |
             "join the group that owns it: sudo usermod -aG video $USER, then log in again",
         )
     import_cv2("open a camera")  # here, so that its error is not one of the camera's
-    return LiveSource(lambda: _CvCapture(camera, size or (1280, 720), rate or 30.0), camera.name)
+    return LiveSource(lambda: _CvCapture(camera, size or (1280, 720), rate or 30.0), camera.name, size=size)
 
 
 def import_cv2(purpose: str) -> Any:

@@ -1,7 +1,8 @@
 """Cameras of every kind as a `Source`: read in their own thread, watched, never waited for in vain.
 
-Drivers answer a pulled plug in three ways: they fail, they give the last picture again and again, or they never
-return. All three become DeviceError E_CAMERA_LOST here, within seconds.
+Drivers answer a pulled plug in three ways: they fail, they never return, or they give the last picture again and again.
+The first two become DeviceError E_CAMERA_LOST here, within seconds. The third looks like a capture device whose input
+stands still - a slide over HDMI, a paused game - and is a note, unless the source was opened with `freeze="end"`.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 
 from ..errors import AllaPrimaError, DeviceError
 from ..frame import Frame, Image
+from ..pixels import fit, resize
 
 __all__ = ["Capture", "EndOfCapture", "LiveSource"]
 
@@ -55,9 +58,10 @@ class LiveSource:
     """A `Capture` as a live `Source`. The newest picture waits in one slot; a reader who is late misses the others.
 
     `open` is called in a thread and may take `open_seconds`; it raises DeviceError itself or returns the capture.
-    No picture for `stall_seconds` (the first may take `first_seconds`), or exactly the same for `freeze_seconds`:
-    E_CAMERA_LOST. A sensor has noise, so that no two pictures of a camera that works are equal. Black pictures at the
-    start are skipped for `black_seconds`.
+    No picture for `stall_seconds` (the first may take `first_seconds`): E_CAMERA_LOST. Exactly the same picture for
+    `freeze_seconds`: a note, once, or E_CAMERA_LOST too with `freeze="end"`, for what has a sensor, whose noise makes
+    no two pictures equal. Black pictures at the start are skipped for `black_seconds`. Larger pictures than the box
+    `size` (width, height) are shrunk to fit.
     """
 
     live = True
@@ -69,6 +73,8 @@ class LiveSource:
         open: Callable[[], Capture],
         name: str,
         *,
+        size: tuple[int, int] | None = None,
+        freeze: Literal["note", "end"] = "note",
         open_seconds: float = 15.0,
         first_seconds: float = 8.0,
         stall_seconds: float = 2.0,
@@ -78,13 +84,17 @@ class LiveSource:
         self.name = name
         self._patience = first_seconds
         self._stall_seconds = stall_seconds
+        self._freeze = freeze
         self._freeze_seconds = freeze_seconds
         self._black_seconds = black_seconds
         self._capture = _open_in_time(open, name, open_seconds)
         self.name = self._capture.name
-        self.width, self.height = self._capture.width, self._capture.height
         self.rate = self._capture.rate
         self.notes = self._capture.notes
+        self._box = size
+        self._given = self._capture.width, self._capture.height  # before shrinking
+        self.width, self.height = self._given
+        self._shrink()
         self._changed = threading.Condition()
         self._newest: Frame | None = None
         self._came_at = time.monotonic()  # the last picture of any kind
@@ -102,7 +112,7 @@ class LiveSource:
                 frame, self._newest = self._newest, None
                 ended = self._ended
             if frame is not None:
-                yield frame
+                yield self._fitted(frame)
             elif ended and self._error is not None:
                 raise self._error
             elif ended:
@@ -142,7 +152,7 @@ class LiveSource:
     def _read_until_closed(self) -> None:
         index = 0
         started = time.monotonic()
-        seen_light = False
+        seen_light = frozen = False
         changed_at = started
         last: Image | None = None
         while not self._closing:
@@ -166,8 +176,14 @@ class LiveSource:
                     )
             if last is None or not _same(image, last) or not seen_light:
                 changed_at = now
-            elif now - changed_at > self._freeze_seconds:
-                raise self._lost(f"its picture has been frozen for {self._freeze_seconds:g} s")
+            elif not frozen and now - changed_at > self._freeze_seconds:
+                if self._freeze == "end":
+                    raise self._lost(f"its picture has been frozen for {self._freeze_seconds:g} s")
+                frozen = True
+                self.notes.append(
+                    f"the camera gave exactly the same picture for {self._freeze_seconds:g} s: "
+                    "its input stands still, or it hangs"
+                )
             last = image
             self._note_size(image)
             with self._changed:
@@ -180,12 +196,25 @@ class LiveSource:
             raise self._lost(f"it has given no picture for {self._patience:g} s")
 
     def _note_size(self, image: Image) -> None:
-        height, width = image.shape[:2]
-        if (width, height) != (self.width, self.height):
+        given = image.shape[1], image.shape[0]
+        if given != self._given:
+            self.notes.append(f"the camera changed its size from {_by(self._given)} to {_by(given)}")
+            self._given = given
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Find the size of the frames that will come."""
+        self.width, self.height = fit(*self._given, self._box) if self._box else self._given
+        if (self.width, self.height) != self._given:
             self.notes.append(
-                f"the camera changed its size from {self.width}x{self.height} to {width}x{height}"
+                f"frames are shrunk from {_by(self._given)} to {self.width}x{self.height}, as asked"
             )
-            self.width, self.height = width, height
+
+    def _fitted(self, frame: Frame) -> Frame:
+        """`frame` inside the box; by its own size, because the camera may have changed its size since."""
+        if self._box is None:
+            return frame
+        return replace(frame, image=resize(frame.image, *fit(frame.width, frame.height, self._box)))
 
     def _lost(self, why: str) -> DeviceError:
         return DeviceError(
@@ -234,6 +263,10 @@ def _open_in_time(open: Callable[[], Capture], name: str, seconds: float) -> Cap
         f"it has not answered for {seconds:g} s; another program may be using it",
         "close that program and try again",
     )
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _is_black(image: Image) -> bool:

@@ -16,10 +16,13 @@ import numpy as np
 
 from ..errors import UsageError
 from ..frame import Frame, Image
+from ..pixels import fit, resize
 from ..settings import nearest
 from .live import Capture, EndOfCapture, LiveSource
 
 __all__ = ["BarsSource", "FakeCapture", "FakeSettings", "bars", "fake_camera"]
+
+_LARGEST = 1_000_000_000  # of any setting; 30 years of seconds
 
 # white, yellow, cyan, green, magenta, red, blue at 75 %, as television has had them since 1978
 _BARS = np.array(
@@ -28,14 +31,15 @@ _BARS = np.array(
 )
 
 
-def bars(spec: str) -> BarsSource:
-    """From `bars:1280x720@30?seconds=10`; every part may be left out."""
+def bars(spec: str, *, size: tuple[int, int] | None = None) -> BarsSource:
+    """From `bars:1280x720@30?seconds=10`; every part may be left out. `size` (width, height) is a box that frames
+    are shrunk to fit."""
     width, height, rate, options = _parse(spec, {"seconds": float})
-    return BarsSource(width, height, rate, **options)
+    return BarsSource(width, height, rate, size=size, **options)
 
 
-def fake_camera(spec: str) -> LiveSource:
-    """From `fake:1280x720@30?unplug_after=90&mode=freeze`: see `FakeSettings`."""
+def fake_camera(spec: str, *, size: tuple[int, int] | None = None) -> LiveSource:
+    """From `fake:1280x720@30?unplug_after=90&mode=freeze`: see `FakeSettings`. `size` is a box as for `bars`."""
     kinds = {field.name: field.type for field in fields(FakeSettings)}
     readers = {name: _READERS[str(kind)] for name, kind in kinds.items()}
     width, height, rate, options = _parse(spec, readers)
@@ -52,7 +56,8 @@ def fake_camera(spec: str) -> LiveSource:
         time.sleep(settings.open_seconds)
         return FakeCapture(width, height, rate, settings)
 
-    return LiveSource(open, "fake camera")
+    # it has a sensor's noise: a picture that stands still is its driver hanging
+    return LiveSource(open, "fake camera", size=size, freeze="end")
 
 
 class BarsSource:
@@ -60,17 +65,32 @@ class BarsSource:
 
     live = False
 
-    def __init__(self, width: int, height: int, rate: Fraction, seconds: float = 10.0) -> None:
-        self.width, self.height, self.rate = width, height, rate
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        rate: Fraction,
+        seconds: float = 10.0,
+        *,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self._drawn = width, height
+        self.width, self.height = fit(width, height, size) if size else (width, height)
+        self.rate = rate
         self.name = f"bars:{width}x{height}@{float(rate):g}"
         self.frames = max(1, round(seconds * rate))
         self.duration = float(self.frames / rate)
         self.notes: list[str] = []
+        if (self.width, self.height) != self._drawn:
+            self.notes.append(
+                f"frames are shrunk from {width}x{height} to {self.width}x{self.height}, as asked"
+            )
 
     def __iter__(self) -> Iterator[Frame]:
         for index in range(self.frames):
             time = index / self.rate
-            yield Frame(test_picture(self.width, self.height, float(time)), index, float(time))
+            picture = test_picture(*self._drawn, float(time))
+            yield Frame(resize(picture, self.width, self.height), index, float(time))
 
     def close(self) -> None:
         pass
@@ -215,4 +235,14 @@ def _parse(spec: str, readers: dict[str, Any]) -> tuple[int, int, Fraction, dict
             options[name] = readers[name](value)
         except ValueError:
             raise UsageError("E_SOURCE_SPEC", f"{spec}: {name}={value}", "is not a number", example) from None
+        if not _in_range(name, options[name]):
+            raise UsageError("E_SOURCE_SPEC", f"{spec}: {name}={value}", "is out of range", example)
     return width, height, rate, options
+
+
+def _in_range(name: str, value: Any) -> bool:
+    """No number is negative, infinite or none; and a source of no seconds at all shows nothing."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if name == "seconds" and value == 0:
+        return False
+    return all(isinstance(number, str) or 0 <= number <= _LARGEST for number in numbers)
