@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -31,6 +32,17 @@ MAX_FILE_BYTES = 64 << 20
 MAX_RATIO = 100
 """Unpacked over packed. Weights and PNGs hardly shrink; a member that shrinks 100 times is a zip bomb."""
 
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,  # cut off
+    OSError,  # not readable, or an offset before the file's beginning
+    RuntimeError,  # encrypted; and NotImplementedError: of a newer kind
+    ValueError,  # a name that is not the UTF-8 it says it is
+)
+"""zipfile's ways to say that something is wrong with a zip."""
+
 
 class Files(Protocol):
     """What a bundle reads from. Names are relative, with `/`."""
@@ -50,7 +62,7 @@ def open_files(path: Path) -> Iterator[Files]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except _ZIP_ERRORS as error:
         raise BundleError(
             "E_BUNDLE_KIND", f"cannot open {path}", f"the zip is damaged: {error}", "get the bundle again"
         ) from None
@@ -129,15 +141,7 @@ class _Zip:
             with self._archive.open(member) as file:
                 # The size in the directory is only a claim; never read more than that.
                 return file.read(member.file_size + 1)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            RuntimeError,
-            NotImplementedError,
-            EOFError,
-            OSError,
-        ) as error:
-            # zipfile's ways to say: damaged, damaged, encrypted, of a newer kind, cut off, not readable
+        except _ZIP_ERRORS as error:
             raise _unreadable(self._path, name, str(error) or "the zip ends too early") from None
 
 

@@ -222,17 +222,34 @@ def test_missing_path_and_folder_without_manifest_are_told_apart(tmp_path):
     assert "manifest.json" in str(refusal(tmp_path))
 
 
+def open_damaged(path: Path, data: bytes) -> None:
+    """Whole, or a BundleError: anything else is a bug of ours."""
+    path.write_bytes(data)
+    try:
+        bundle = Bundle.open(path)
+        for name in bundle.manifest.files:
+            bundle.read(name)
+    except BundleError:
+        return
+
+
 def test_zip_damaged_anywhere_is_refused_or_whole(packed, tmp_path):
     whole = packed.read_bytes()
-    path = tmp_path / "damaged.prima"
     for at in range(0, len(whole), 61):
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
-        try:
-            bundle = Bundle.open(path)
-            for name in bundle.manifest.files:
-                bundle.read(name)
-        except BundleError:
-            continue
+        open_damaged(tmp_path / "damaged.prima", whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+
+
+@pytest.mark.parametrize("bits", [0xFF, 0x08, 0x01])
+def test_zip_with_any_byte_of_its_directory_damaged_is_refused_or_whole(packed, tmp_path, bits):
+    whole = packed.read_bytes()
+    for at in range(whole.index(b"PK\x01\x02"), len(whole)):
+        open_damaged(tmp_path / "damaged.prima", whole[:at] + bytes([whole[at] ^ bits]) + whole[at + 1 :])
+
+
+def test_zip_with_a_name_that_is_not_utf8_is_refused(packed):
+    rezip(packed, lambda members: members.append([zipfile.ZipInfo("é.txt"), b"x"]))
+    packed.write_bytes(packed.read_bytes().replace("é".encode(), b"\xff\xfe"))
+    assert "zip is damaged" in str(refusal(packed))
 
 
 def test_sealing_refuses_a_variant_out_of_tolerance(folder):
