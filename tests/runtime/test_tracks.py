@@ -10,7 +10,8 @@ import pytest
 from media import picture
 from PIL import Image
 
-from allaprima.sinks import VideoSink
+from allaprima.errors import RunError
+from allaprima.sinks import VideoSink, tracks
 from allaprima.sources import VideoSource
 from allaprima.stream import play
 
@@ -94,6 +95,30 @@ def test_sound_that_the_container_cannot_hold_is_encoded_and_told(make_video: Ma
     seconds = sum(frame.samples for frame in frames) / 48_000
     assert seconds == pytest.approx(1.0, abs=0.1)
     assert float(frames[0].time or 0) == pytest.approx(0.2, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("codec", "layout", "becomes"),
+    [("ac3", "5.1(side)", "5.1"), ("ac3", "5.0(side)", "5.0"), ("ac3", "4.0", "stereo")],
+)
+def test_loudspeakers_that_the_encoder_does_not_know_are_arranged_for_it(
+    make_video: MakeVideo, out: Path, codec: str, layout: str, becomes: str
+) -> None:
+    notes = repaint(make_video("a.mkv", times=12, audio=(codec,), audio_layout=layout), out / "a.webm")
+    with av.open(str(out / "a.webm")) as container:
+        assert container.streams.audio[0].codec_context.layout.name == becomes
+        assert sum(frame.samples for frame in container.decode(audio=0)) > 40_000
+    assert any("mixed to stereo" in note for note in notes) == (becomes == "stereo")
+
+
+def test_a_failing_sound_encoder_is_named_itself(
+    make_video: MakeVideo, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video("a.mkv", times=12, audio=("aac",))
+    monkeypatch.setitem(tracks._AUDIO_ENCODER, "webm", "vorbis")  # experimental: does not open
+    with pytest.raises(RunError, match=r"audio stream 1 \(aac\) - vorbis.*\.mkv"):
+        repaint(path, out / "a.webm")
+    assert list(out.iterdir()) == []
 
 
 def test_subtitles_are_copied_within_a_kind_of_container(make_video: MakeVideo, out: Path) -> None:

@@ -17,6 +17,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 
+from ..errors import RunError
 from ..sources.video import VideoSource, open_container
 from .subtitles import ASS_HEADER, WRITABLE, text_of, written
 
@@ -156,11 +157,16 @@ class Tracks:
         context = stream.codec_context
         rate = 48_000 if name == "libopus" else context.sample_rate
         out: Any = self._out.add_stream(name, rate=rate)
-        layout = context.layout.name if context.layout.nb_channels <= 8 else "stereo"
+        layout = _layout_for(name, context.layout.name, rate, what)
         out.codec_context.layout = layout
         self._dress(out, stream)
+        mixed = (
+            f" and mixed to {layout}"
+            if av.AudioLayout(layout).nb_channels < context.layout.nb_channels
+            else ""
+        )
         self._notes.append(
-            f"{what} is encoded anew as {name}: this container cannot hold it (use .mkv to keep it)"
+            f"{what} is encoded anew as {name}{mixed}: this container cannot hold it (use .mkv to keep it)"
         )
         resampler = AudioResampler(format=out.codec_context.format, layout=layout, rate=rate)
         origin = self._origin
@@ -182,8 +188,14 @@ class Tracks:
 
         def encode(frames: list[Any]) -> None:
             for frame in frames:
-                for packet in out.encode(frame):
+                for packet in encoded(frame):
                     send(packet)
+
+        def encoded(frame: Any) -> list[Packet]:
+            try:
+                return list(out.encode(frame))
+            except av.FFmpegError as error:
+                raise _encoder_failed(name, what, error) from error
 
         def send(packet: Packet) -> None:
             shift = round((start or Fraction(0)) / packet.time_base)
@@ -193,8 +205,7 @@ class Tracks:
 
         def finish() -> None:
             encode(resampler.resample(None))
-            for packet in out.encode(None):
-                send(packet)
+            encode([None])
             if damaged:
                 self._notes.append(f"{what} has damaged places, which are silent now")
 
@@ -266,6 +277,31 @@ def _holds(format: str, stream: Stream) -> bool:
     except (av.FFmpegError, ValueError):
         return False
     return True
+
+
+def _layout_for(encoder: str, layout: str, rate: int, what: str) -> str:
+    """The nearest arrangement of loudspeakers that the encoder takes: asked by opening it. Opus knows 5.1 with its pair
+    at the back, but not `5.1(side)`, which AC-3 has; the two differ in name only. Raises RunError."""
+    for name in (layout, layout.partition("(")[0], "stereo"):
+        trial: Any = av.CodecContext.create(encoder, "w")
+        try:
+            trial.layout, trial.sample_rate = name, rate
+            trial.format = trial.codec.audio_formats[0].name
+            trial.open()
+        except (av.FFmpegError, ValueError) as error:
+            last = error
+        else:
+            return name
+    raise _encoder_failed(encoder, what, last) from last
+
+
+def _encoder_failed(encoder: str, what: str, error: Exception) -> RunError:
+    return RunError(
+        "E_ENCODER_FAILED",
+        f"cannot encode {what}",
+        f"{encoder}: {getattr(error, 'strerror', None) or error}",
+        "write .mkv, which keeps the sound as it is",
+    )
 
 
 def _film_metadata(metadata: dict[str, str]) -> dict[str, str]:
