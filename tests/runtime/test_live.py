@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
@@ -16,7 +17,8 @@ import pytest
 
 from allaprima.errors import DeviceError, InputError, UsageError
 from allaprima.frame import Frame, Image
-from allaprima.sinks import NullSink, VideoSink
+from allaprima.sinks import NullSink, VideoSink, open_sink
+from allaprima.sinks.window import display_problem
 from allaprima.sources import LiveSource, VideoSource, open_source
 from allaprima.sources import camera as camera_module
 from allaprima.sources.synthetic import FakeCapture, FakeSettings
@@ -413,8 +415,6 @@ def test_opencv_is_asked_for_mjpg_and_what_it_gives_instead_is_told(
 def test_a_window_without_a_display_is_told_and_does_not_end_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from allaprima.sinks import open_sink
-
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -423,9 +423,146 @@ def test_a_window_without_a_display_is_told_and_does_not_end_the_process(
     assert caught.value.code == "E_DISPLAY"
 
 
-def test_a_virtual_camera_gets_what_was_painted(monkeypatch: pytest.MonkeyPatch) -> None:
-    from allaprima.sinks import open_sink
+def displays(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
 
+
+@pytest.mark.parametrize(
+    "display", [":93", "unix:93.0", "127.0.0.1:93", "127.0.0.1:99999999", "nonsense", ":"]
+)
+def test_a_display_where_nobody_answers_is_told_and_does_not_end_the_process(
+    display: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    displays(monkeypatch, DISPLAY=display)
+    with pytest.raises(DeviceError, match=f"DISPLAY={display}") as caught:
+        open_sink("window:")
+    assert caught.value.code == "E_DISPLAY"
+
+
+@on_linux
+def test_a_display_that_answers_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as remote:
+        displays(monkeypatch, DISPLAY=f"127.0.0.1:{remote.getsockname()[1] - 6000}.0")
+        assert display_problem() is None
+    with socket.socket(socket.AF_UNIX) as wayland:
+        monkeypatch.setattr("allaprima.sinks.window._speaks_x_only", lambda: False)
+        wayland.bind(str(tmp_path / "wayland-0"))
+        displays(monkeypatch, WAYLAND_DISPLAY="wayland-0", XDG_RUNTIME_DIR=str(tmp_path))
+        assert "wayland-0" in (display_problem() or "")  # nobody listens yet
+        wayland.listen()
+        assert display_problem() is None
+        monkeypatch.setattr("allaprima.sinks.window._speaks_x_only", lambda: True)
+        assert "does not know Wayland" in (display_problem() or "")
+    with socket.socket(socket.AF_UNIX) as local:
+        local.bind("\0/tmp/.X11-unix/X1093")
+        local.listen()
+        displays(monkeypatch, DISPLAY=":1093")
+        assert display_problem() is None
+
+
+class FakeWindows:
+    """The part of cv2 that windows need. A key is pressed, or the window closed, after so many looks at it."""
+
+    WINDOW_NORMAL = WINDOW_KEEPRATIO = COLOR_RGB2BGR = WND_PROP_VISIBLE = 0
+    error = type("error", (Exception,), {})
+
+    def __init__(self, key_after: int = 10**9, close_after: int = 10**9) -> None:
+        self.looks, self.shown, self.closed = 0, 0, False
+        self.key_after, self.close_after = key_after, close_after
+
+    def namedWindow(self, title: str, flags: int) -> None: ...
+
+    def resizeWindow(self, title: str, width: int, height: int) -> None: ...
+
+    def cvtColor(self, image: Image, how: int) -> Image:
+        return image[..., ::-1]
+
+    def imshow(self, title: str, image: Image) -> None:
+        self.shown += 1
+
+    def waitKey(self, milliseconds: int) -> int:
+        assert milliseconds > 0
+        self.looks += 1
+        return ord("x") if self.looks > self.key_after else -1
+
+    def getWindowProperty(self, title: str, what: int) -> float:
+        return 0.0 if self.looks > self.close_after else 1.0
+
+    def destroyWindow(self, title: str) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def a_picture(tmp_path: Path) -> Path:
+    with open_sink(tmp_path / "a.png") as sink:
+        sink.put(Frame(np.full((32, 48, 3), 120, np.uint8)))
+    return tmp_path / "a.png"
+
+
+@pytest.mark.parametrize("viewer", [{"key_after": 5}, {"close_after": 5}])
+def test_a_picture_stays_in_its_window_until_the_viewer_has_seen_it(
+    a_picture: Path, viewer: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = FakeWindows(**viewer)
+    monkeypatch.setitem(sys.modules, "cv2", windows)
+    monkeypatch.setattr("allaprima.sinks.window.display_problem", lambda: None)
+    with open_source(a_picture) as source, open_sink("window:", like=source) as sink:
+        play(source, lambda frame: frame, sink)
+        assert not windows.closed
+    assert (windows.shown, windows.looks, windows.closed) == (1, 6, True)
+
+
+def test_a_film_does_not_hold_its_window_nor_does_a_failure(
+    a_picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("allaprima.sinks.window.display_problem", lambda: None)
+    windows = FakeWindows()
+    monkeypatch.setitem(sys.modules, "cv2", windows)
+    with open_source("bars:32x32@50?seconds=0.1") as film, open_sink("window:", like=film) as sink:
+        play(film, lambda frame: frame, sink)
+    assert windows.closed
+
+    windows = FakeWindows()
+    monkeypatch.setitem(sys.modules, "cv2", windows)
+    with (
+        pytest.raises(OSError, match="power cut"),
+        open_source(a_picture) as source,
+        open_sink("window:", like=source) as sink,
+    ):
+        sink.put(next(iter(source)))
+        raise OSError("power cut")
+    assert windows.closed
+
+
+def test_a_virtual_camera_that_fails_while_it_is_fed_is_a_lost_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Camera:
+        device = "/dev/video9"
+
+        def __init__(self, width: int, height: int, fps: float) -> None:
+            self.width, self.height = width, height
+
+        def send(self, image: np.ndarray) -> None:
+            raise RuntimeError("error writing frame: No such device")
+
+        def close(self) -> None: ...
+
+    module: Callable[..., object] = type("pyvirtualcam", (), {"Camera": Camera})
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
+    with (
+        pytest.raises(DeviceError, match="video9.*No such device") as caught,
+        open_sink("virtual-camera:") as sink,
+    ):
+        sink.put(Frame(np.zeros((32, 32, 3), np.uint8)))
+    assert caught.value.code == "E_DISPLAY_VIRTUAL_CAMERA"
+
+
+def test_a_virtual_camera_gets_what_was_painted(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[np.ndarray] = []
     closed: list[bool] = []
 
@@ -455,8 +592,6 @@ def test_a_virtual_camera_gets_what_was_painted(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_machine_without_a_virtual_camera_says_what_to_install() -> None:
     pyvirtualcam = pytest.importorskip("pyvirtualcam")
-    from allaprima.sinks import open_sink
-
     try:
         pyvirtualcam.Camera(width=32, height=32, fps=10).close()
         pytest.skip("this machine has a virtual camera")

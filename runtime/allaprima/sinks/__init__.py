@@ -35,7 +35,9 @@ def open_sink(
     """
     text = str(target)
     if text == "window:":
-        return WindowSink(f"Alla Prima: {like.name}" if like is not None else "Alla Prima")
+        if like is None:
+            return WindowSink()
+        return WindowSink(f"Alla Prima: {like.name}", hold=like.frames == 1)
     if text == "virtual-camera:":
         return VirtualCameraSink(like.rate if like is not None else None)
     if text == "null:":

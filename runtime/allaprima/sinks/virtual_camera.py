@@ -42,7 +42,15 @@ class VirtualCameraSink:
             self.name = f"virtual camera {self._camera.device}"
         if (frame.width, frame.height) != (self._camera.width, self._camera.height):
             frame = Frame(resize(frame.image, self._camera.width, self._camera.height))
-        self._camera.send(np.ascontiguousarray(frame.image))
+        try:
+            self._camera.send(np.ascontiguousarray(frame.image))
+        except RuntimeError as error:
+            raise DeviceError(
+                "E_DISPLAY_VIRTUAL_CAMERA",
+                f"cannot send to the {self.name}",
+                " ".join(str(error).split()),
+                "check that it is still there and that no other program feeds it, then start again",
+            ) from error
         return True
 
     def __enter__(self) -> Self:

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import socket
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ..errors import DeviceError
 from ..frame import Frame
 from ..sources.camera import import_cv2
 
-__all__ = ["WindowSink"]
+__all__ = ["WindowSink", "display_problem"]
 
 _STOP_KEYS = (27, ord("q"), ord("Q"))  # Esc
 
 
 class WindowSink:
-    """Shows frames; `q`, Esc or closing the window stops. Used from the thread that made it, as window systems want."""
+    """Shows frames; `q`, Esc or closing the window stops. Used from the thread that made it, as window systems want.
+
+    With `hold`, the last frame stays until any key is pressed or the window is closed: for a picture, which would
+    otherwise be gone as it appears.
+    """
 
     live = True
 
-    def __init__(self, title: str = "Alla Prima") -> None:
+    def __init__(self, title: str = "Alla Prima", *, hold: bool = False) -> None:
         self.name = "window"
         self.notes: list[str] = []
         self._title = title
+        self._hold = hold
         self._shown = False
-        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            # asked before OpenCV is, because Qt ends the whole process where there is no display
+        problem = display_problem()
+        if problem is not None:
             raise DeviceError(
                 "E_DISPLAY",
                 "cannot open a window",
-                "there is no display here (DISPLAY and WAYLAND_DISPLAY are not set)",
+                problem,
                 "write a file with --out instead, or log in with ssh -X",
             )
         self._cv2 = import_cv2("open a window")
@@ -52,9 +61,8 @@ class WindowSink:
             cv2.resizeWindow(self._title, frame.width, frame.height)
         cv2.imshow(self._title, cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
         key = cv2.waitKey(1) & 0xFF
-        if key in _STOP_KEYS:
-            return False
-        if self._shown and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+        if key in _STOP_KEYS or (self._shown and self._closed()):
+            self._hold = False
             return False
         self._shown = True
         return True
@@ -65,5 +73,63 @@ class WindowSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(self._cv2.error):  # the viewer may have closed it already
-            self._cv2.destroyWindow(self._title)
+        try:
+            while kind is None and self._hold and self._shown and not self._closed():
+                if self._cv2.waitKey(50) != -1:
+                    break
+        finally:
+            with contextlib.suppress(self._cv2.error):  # the viewer may have closed it already
+                self._cv2.destroyWindow(self._title)
+
+    def _closed(self) -> bool:
+        return bool(self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) < 1)
+
+
+def display_problem() -> str | None:
+    """Why no window can be opened here, as far as can be told without opening one; None where nothing is known.
+
+    Asked before OpenCV is, because Qt ends the whole process, without an exception, where no display answers.
+    """
+    if sys.platform != "linux":
+        return None
+    wayland, display = os.environ.get("WAYLAND_DISPLAY"), os.environ.get("DISPLAY")
+    if not wayland and not display:
+        return "there is no display here (DISPLAY and WAYLAND_DISPLAY are not set)"
+    if wayland and not _speaks_x_only():
+        path = os.path.join(os.environ.get("XDG_RUNTIME_DIR", ""), wayland)
+        if _answers([(socket.AF_UNIX, path)]):
+            return None
+        if not display:
+            return f"no display answers at WAYLAND_DISPLAY={wayland}"
+    if not display:
+        return "DISPLAY is not set, and this OpenCV does not know Wayland (it would use XWayland)"
+    host, _, screen = display.rpartition(":")
+    number = screen.partition(".")[0]
+    if not number.isdigit():
+        return f"DISPLAY={display} is not the name of a display"
+    port = (socket.AF_INET, (host.removeprefix("tcp/") or "localhost", 6000 + int(number)))
+    path = f"/tmp/.X11-unix/X{number}"
+    here = [(socket.AF_UNIX, f"\0{path}"), (socket.AF_UNIX, path)] if host in ("", "unix") else []
+    return None if _answers([*here, port]) else f"no display answers at DISPLAY={display}"
+
+
+def _speaks_x_only() -> bool:
+    """Whether OpenCV is the wheel from PyPI, whose Qt knows X and nothing else. Found out without importing it."""
+    found = importlib.util.find_spec("cv2")
+    if found is None or found.origin is None:
+        return False
+    names = [file.name for file in Path(found.origin).parent.glob("qt/plugins/platforms/*")]
+    return bool(names) and not any("wayland" in name for name in names)
+
+
+def _answers(addresses: Iterable[tuple[int, Any]]) -> bool:
+    """Whether somebody listens at one of these (family, address)."""
+    for family, address in addresses:
+        with socket.socket(family, socket.SOCK_STREAM) as connection:
+            connection.settimeout(3)
+            try:
+                connection.connect(address)
+            except (OSError, OverflowError):  # nobody there; a port or path that cannot be
+                continue
+            return True
+    return False
