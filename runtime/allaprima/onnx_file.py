@@ -35,6 +35,7 @@ _MODEL_TRAINING, _MODEL_FUNCTIONS = 20, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE_INITIALIZER = 1, 5, 11, 12, 15
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+_ATTRIBUTE_SPARSE_TENSOR, _ATTRIBUTE_SPARSE_TENSORS = 22, 23
 _TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
 _VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_TYPE_SHAPE, _SHAPE_SIZE = 1, 2, 1, 2, 1
 _SIZE_NUMBER, _SIZE_NAME = 1, 2
@@ -149,6 +150,10 @@ def _inspect_node(node: memoryview, where: str) -> None:
             for part, content in _fields(_message(value)):
                 if part in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                     raise _refused(where, f"it has a subgraph ({operator})", "export it without control flow")
+                if part in (_ATTRIBUTE_SPARSE_TENSOR, _ATTRIBUTE_SPARSE_TENSORS):
+                    raise _refused(
+                        where, f"it has sparse weights ({operator})", "export it with dense weights"
+                    )
                 if part in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
                     _inspect_tensor(_message(content), where)
     if domain not in _STANDARD_DOMAINS:

@@ -45,6 +45,32 @@ def with_external_constant() -> onnx.ModelProto:
     return made
 
 
+def sparse(external: bool) -> onnx.SparseTensorProto:
+    values = numpy_helper.from_array(np.ones(1, np.float32), "values")
+    if external:
+        values.ClearField("raw_data")
+        values.data_location = TensorProto.EXTERNAL
+        values.external_data.add(key="location", value="../../etc/passwd")
+    return helper.make_sparse_tensor(values, numpy_helper.from_array(np.zeros(1, np.int64)), [4])
+
+
+def with_sparse_constant(*, many: bool) -> onnx.ModelProto:
+    made = model()
+    node = made.graph.node.add(op_type="Constant", output=["c"])
+    attribute = node.attribute.add(name="sparse_value")
+    if many:
+        attribute.sparse_tensors.append(sparse(external=True))
+    else:
+        attribute.sparse_tensor.CopyFrom(sparse(external=True))
+    return made
+
+
+def with_sparse_weights() -> onnx.ModelProto:
+    made = model()
+    made.graph.sparse_initializer.append(sparse(external=False))
+    return made
+
+
 def with_operator(domain: str) -> onnx.ModelProto:
     made = model()
     made.graph.node.append(helper.make_node("EPContext", ["image"], ["x"], domain=domain))
@@ -69,6 +95,9 @@ def with_function() -> onnx.ModelProto:
     [
         (with_external_weights(), "another file"),
         (with_external_constant(), "another file"),
+        (with_sparse_constant(many=False), r"sparse weights \(Constant\)"),
+        (with_sparse_constant(many=True), "sparse weights"),
+        (with_sparse_weights(), "sparse weights"),
         (with_operator("com.microsoft"), "com.microsoft.EPContext"),
         (with_branch(), "subgraph"),
         (with_function(), "functions"),
