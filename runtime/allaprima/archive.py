@@ -23,7 +23,17 @@ from .errors import BundleError, OutputError, QualityError
 from .manifest import METADATA_MANIFEST, METADATA_VARIANT, FileRecord, Manifest
 from .onnx_file import inspect
 
-__all__ = ["MANIFEST", "MAX_FILES", "MAX_FILE_BYTES", "Files", "open_files", "pack", "record", "seal"]
+__all__ = [
+    "MANIFEST",
+    "MAX_FILES",
+    "MAX_FILE_BYTES",
+    "Files",
+    "open_files",
+    "pack",
+    "printable",
+    "record",
+    "seal",
+]
 
 MANIFEST = "manifest.json"
 MAX_FILES = 256
@@ -192,12 +202,20 @@ def pack(folder: Path, path: Path, *, overwrite: bool = False) -> None:
     """Write the sealed bundle in `folder` as the one zip `path`; the same bytes for the same files, always.
 
     Stored, not deflated: weights shrink by a few percent only, deflate differs between zlib versions, and
-    stored members can be read in place. Raises OutputError E_OUTPUT_EXISTS, BundleError.
+    stored members can be read in place. Raises OutputError E_OUTPUT_EXISTS, E_OUTPUT_FOLDER (a folder is never
+    replaced; nor may the zip lie in the bundle, which would not be one any more), E_OUTPUT_WRITE, BundleError.
     """
     from .bundle import Bundle
 
+    what = f"cannot write {path}"
+    if path.is_dir():
+        raise OutputError(
+            "E_OUTPUT_FOLDER", what, "it is a folder", "choose another name, or remove it first"
+        )
+    if path.resolve().is_relative_to(folder.resolve()):
+        raise OutputError("E_OUTPUT_FOLDER", what, f"{folder} is what is packed", "choose another folder")
     if path.exists() and not overwrite:
-        raise OutputError("E_OUTPUT_EXISTS", f"cannot write {path}", "it exists", "choose another name")
+        raise OutputError("E_OUTPUT_EXISTS", what, "it exists", "choose another name")
     bundle = Bundle.open(folder)
     names = [MANIFEST, *sorted(bundle.manifest.files)]  # the manifest first: readable from a stream
     with _whole(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -232,8 +250,13 @@ def _whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def printable(name: str) -> str:
+    """A name that a stranger chose, without what a terminal would obey."""
+    return name if name.isprintable() else ascii(name)
+
+
 def _refused(path: Path, name: str, why: str, next: str) -> BundleError:
-    return BundleError("E_BUNDLE_MEMBER", f"refused {path}: {name}", why, next)
+    return BundleError("E_BUNDLE_MEMBER", f"refused {path}: {printable(name)}", why, next)
 
 
 def _unreadable(path: Path, name: str, why: str) -> BundleError:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import settings
-from .archive import MANIFEST, MAX_FILE_BYTES, Files, open_files, record
+from .archive import MANIFEST, MAX_FILE_BYTES, Files, open_files, printable, record
 from .errors import BundleError, UsageError
 from .manifest import METADATA_MANIFEST, METADATA_VARIANT, Manifest, Variant
 from .onnx_file import OnnxFile, inspect, sniff
@@ -94,7 +94,7 @@ class Bundle:
             if name not in listed:
                 raise BundleError(
                     "E_BUNDLE_MEMBER",
-                    f"refused {self.path}: {name}",
+                    f"refused {self.path}: {printable(name)}",
                     "the manifest does not list this file",
                     "remove it, or get the bundle again",
                 )

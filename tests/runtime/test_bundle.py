@@ -74,6 +74,16 @@ def test_packing_does_not_replace_a_file_unasked_and_leaves_nothing_behind(folde
     assert not list(tmp_path.glob("**/*.part"))
 
 
+def test_packing_replaces_no_folder_and_does_not_write_into_what_it_packs(folder, tmp_path):
+    (tmp_path / "other.prima").mkdir()
+    for path in (tmp_path / "other.prima", folder, folder / "packed.prima"):
+        with pytest.raises(OutputError) as caught:
+            pack(folder, path, overwrite=True)
+        assert caught.value.code == "E_OUTPUT_FOLDER"
+    assert not list((tmp_path / "other.prima").iterdir())
+    assert Bundle.open(folder)
+
+
 def test_lone_model_is_a_bundle_of_one_variant(tmp_path):
     promise = bundles.manifest(variants=(bundles.variant("fp32"), bundles.variant("fp16")))
     folder = bundles.make_bundle(tmp_path / "negative.prima", promise=promise)
@@ -152,6 +162,11 @@ def test_pipe_is_refused_and_not_waited_for(folder):
 def test_zip_with_a_member_too_many_is_refused_wherever_it_points(packed, name):
     rezip(packed, lambda members: members.append([zipfile.ZipInfo(name), b"x"]))
     assert refusal(packed).code == "E_BUNDLE_MEMBER"
+
+
+def test_name_of_a_member_cannot_write_to_the_terminal(packed):
+    rezip(packed, lambda members: members.append([zipfile.ZipInfo("\x1b[2Jevil"), b"x"]))
+    assert r"'\x1b[2Jevil'" in str(refusal(packed))
 
 
 def test_zip_with_a_member_twice_is_refused(packed):
