@@ -431,6 +431,10 @@ def displays(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
         monkeypatch.setenv(name, value)
 
 
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="X and Wayland are displays of Linux")
+
+
+@on_linux
 @pytest.mark.parametrize(
     "display", [":93", "unix:93.0", "127.0.0.1:93", "127.0.0.1:99999999", "nonsense", ":"]
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,12 @@ def test_what_forbids_an_output_is_told_first(out: Path, tmp_path: Path) -> None
     assert (out / "there.bin").read_bytes() == b"old"
 
 
+def test_a_name_that_no_disk_takes_is_told(out: Path) -> None:
+    assert code_of(out / ("n" * 300 + ".mp4")) == "E_OUTPUT_FAILED"
+    (out / "round.mp4").symlink_to(out / "round.mp4")
+    assert code_of(out / "round.mp4") == "E_OUTPUT_FAILED"
+
+
 def test_the_output_may_not_be_the_input_by_any_name(out: Path) -> None:
     source = out / "in.bin"
     source.write_bytes(b"precious")
@@ -122,14 +130,66 @@ def test_the_lock_of_a_killed_job_is_taken_over_and_a_living_one_respected(out: 
     Draft(out / "a.bin").discard()
 
 
-def test_a_file_that_appears_meanwhile_is_not_replaced(out: Path) -> None:
+def test_many_jobs_that_find_the_lock_of_a_killed_one_do_not_all_take_it(out: Path) -> None:
+    """Each takes it, makes sure that it is alone, and gives it back, as fast as it can."""
+    path = out / "a.bin"
+    alone, together, taken = threading.Lock(), [], []
+
+    def job() -> None:
+        for _ in range(60):
+            try:
+                draft = Draft(path)
+            except OutputError:
+                continue
+            if not alone.acquire(blocking=False):
+                together.append(1)
+            else:
+                taken.append(1)
+                time.sleep(0.0005)
+                alone.release()
+            draft.discard()
+
+    jobs = [threading.Thread(target=job) for _ in range(4)]
+    for thread in jobs:
+        thread.start()
+    for thread in jobs:
+        thread.join()
+    assert taken
+    assert not together
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes it itself")
+def test_a_stale_lock_is_held_by_one_job_even_where_another_was_just_about_to_take_it(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one opened the lock's file, then lost its turn; meanwhile the file was removed, and made anew."""
+    import fcntl
+
+    first, flock = Draft(out / "a.bin"), fcntl.flock
+    third: list[Draft] = []
+
+    def late(file: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        first.discard()
+        third.append(Draft(out / "a.bin"))
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert code_of(out / "a.bin") == "E_OUTPUT_BUSY"
+    third[0].discard()
+    assert list(out.iterdir()) == []
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced_and_the_finished_one_is_kept(out: Path) -> None:
     draft = Draft(out / "a.bin")
     draft.temp.write_bytes(b"mine")
     (out / "a.bin").write_bytes(b"theirs")
-    with pytest.raises(OutputError, match="exists"):
+    with pytest.raises(OutputError, match=r"appeared meanwhile.*a\.partial\.bin"):
         draft.commit()
     assert (out / "a.bin").read_bytes() == b"theirs"
-    assert [item.name for item in out.iterdir()] == ["a.bin"]
+    assert (out / "a.partial.bin").read_bytes() == b"mine"
+    assert {item.name for item in out.iterdir()} == {"a.bin", "a.partial.bin"}
 
 
 def test_a_part_is_kept_under_a_name_that_says_so(out: Path) -> None:
