@@ -15,7 +15,7 @@ from pathlib import Path
 from . import settings
 from .archive import MANIFEST, MAX_FILE_BYTES, Files, open_files, printable, record
 from .errors import BundleError, UsageError
-from .manifest import METADATA_MANIFEST, METADATA_VARIANT, Manifest, Variant
+from .manifest import METADATA_MANIFEST, METADATA_VARIANT, Manifest, Shape, Variant, resolve_shape
 from .onnx_file import OnnxFile, inspect, sniff
 
 __all__ = ["Bundle", "find_style", "styles"]
@@ -143,6 +143,19 @@ class Bundle:
                     f"its {what}: {is_there}; the manifest promises {promised}",
                     "export the style again with allaprima export",
                 )
+        promise = self.manifest
+        shapes: dict[str, Shape] = {one.name: one.shape for one in (*promise.inputs, *promise.outputs)}
+        shapes.update({control.name: control.shape for control in promise.controls})
+        shapes.update({state.name: state.shape for state in promise.states})
+        shapes.update({state.next_name: state.shape for state in promise.states})
+        for name, shape in (*found.inputs.items(), *found.outputs.items()):
+            if not _fits(shape, shapes[name], variant.fixed):
+                raise BundleError(
+                    "E_BUNDLE_MODEL",
+                    f"refused {where}",
+                    f"the shape of its {name!r} is {list(shape)}; the manifest promises {list(shapes[name])}",
+                    "export the style again with allaprima export",
+                )
 
     def _check(self, name: str, data: bytes) -> None:
         promised, found = self.manifest.files[name], record(data)
@@ -208,6 +221,14 @@ def _expanded(word: str) -> Path:
         return Path(word).expanduser()
     except RuntimeError:
         return Path(word)
+
+
+def _fits(found: Shape, promised: Shape, fixed: tuple[int, int] | None) -> bool:
+    """Whether a graph's shape can be the promised one; a size that it leaves open, any backend will find out."""
+    wanted = resolve_shape(promised, *fixed) if fixed else promised
+    return len(found) == len(wanted) and all(
+        isinstance(size, str) or size == other for size, other in zip(found, wanted, strict=True)
+    )
 
 
 def _kind(path: Path) -> str:

@@ -10,7 +10,9 @@ only the `.onnx`. It knows nothing of how a model is run.
 from __future__ import annotations
 
 import json
+import math
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
@@ -20,6 +22,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from . import settings
 from .errors import BundleError, UsageError
 from .metrics import Difference
+from .onnx_file import MAX_IR_VERSION
 
 __all__ = [
     "FORMAT_VERSION",
@@ -33,6 +36,7 @@ __all__ = [
     "Lineage",
     "Manifest",
     "Parity",
+    "Shape",
     "State",
     "TensorSpec",
     "Tolerance",
@@ -55,6 +59,13 @@ Shape = tuple[int | str, ...]
 NonNegative = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
 Words = Annotated[str, MinLen(1)]
+
+# What a stranger's bundle may make a runtime allocate before anything is painted.
+MAX_SIDE = 8192
+MAX_CONTROL_NUMBERS = 4096
+MAX_STATE_NUMBERS_PER_PIXEL = 64
+MAX_INPUTS = 64
+Side = Annotated[int, Ge(1), Le(MAX_SIDE)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +143,11 @@ class TensorSpec:
 class Geometry:
     """Which picture sizes the graphs take and what they do with them."""
 
-    minimum: Positive = 16
+    minimum: Annotated[int, Ge(1), Le(1024)] = 16
     """Smallest height and width. A runtime pads smaller pictures by `padding` and crops the answer."""
-    multiple_of: Positive = 1
+    multiple_of: Annotated[int, Ge(1), Le(1024)] = 1
     """What height and width have to be multiples of. 1 where the graph pads and crops inside, as ours do."""
-    scale: Positive = 1
+    scale: Annotated[int, Ge(1), Le(8)] = 1
     """The answer's height and width over the picture's."""
     padding: Literal["edge"] = "edge"
     """What lies beyond the border: the border's own pixels, repeated. Never a stretch."""
@@ -164,6 +175,8 @@ class Control:
             raise ValueError(
                 f"control {self.name!r}: the default {self.default} is outside {self.minimum}..{self.maximum}"
             )
+        if math.prod(self.shape) > MAX_CONTROL_NUMBERS:
+            raise ValueError(f"control {self.name!r} has more than {MAX_CONTROL_NUMBERS} numbers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +192,13 @@ class State:
     dtype: Literal["float32", "float16", "uint8"] = "float32"
 
     def __post_init__(self) -> None:
-        resolve_shape(self.shape, 64, 64)
+        numbers = resolve_shape(self.shape, 1024, 1024)
+        if min(numbers, default=1) < 1:
+            raise ValueError(f"state {self.name!r} has a size below 1")
+        if math.prod(numbers) > MAX_STATE_NUMBERS_PER_PIXEL * 1024 * 1024:
+            raise ValueError(
+                f"state {self.name!r} has more than {MAX_STATE_NUMBERS_PER_PIXEL} numbers for each pixel"
+            )
 
     @property
     def next_name(self) -> str:
@@ -196,9 +215,9 @@ class Variant:
     precision: Literal["fp32", "fp16", "int8"]
     """The type of the weights in the file; a backend may compute in another one."""
     opset: Positive
-    ir_version: Positive
+    ir_version: Annotated[int, Ge(1), Le(MAX_IR_VERSION)]
     parity: Parity
-    fixed: tuple[Positive, Positive] | None = None
+    fixed: tuple[Side, Side] | None = None
     """(height, width) where these are built in; None where the graph takes any size."""
 
 
@@ -302,6 +321,10 @@ class Manifest:
             raise ValueError("there is no variant in `variants`")
         if len(self.inputs) != 1 or len(self.outputs) != 1:
             raise ValueError("format version 1 has exactly one picture in `inputs` and one in `outputs`")
+        _refuse_other_shape("inputs", self.inputs[0], 1)
+        _refuse_other_shape("outputs", self.outputs[0], self.geometry.scale)
+        if len(self.controls) > MAX_INPUTS or len(self.states) > MAX_INPUTS:
+            raise ValueError(f"there are more than {MAX_INPUTS} `controls` or `states`")
         pictures = [tensor.name for tensor in self.inputs]
         controls = [control.name for control in self.controls]
         states = [state.name for state in self.states]
@@ -366,6 +389,7 @@ class Manifest:
                 f"a newer allaprima made it (bundle format {version}; this one reads {FORMAT_VERSION})",
                 "upgrade: pip install --upgrade allaprima",
             )
+        _refuse_control_characters(table, where)
         try:
             return settings.read(cls, table, where)
         except UsageError as error:
@@ -406,6 +430,42 @@ def _refuse_twice(what: str, names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{name!r} is the name of two {what}")
+
+
+def _refuse_other_shape(what: str, picture: TensorSpec, scale: int) -> None:
+    height, width = ("height", "width") if scale == 1 else (f"{scale}*height", f"{scale}*width")
+    if picture.shape != (1, height, width, 3):
+        raise ValueError(
+            f"the shape of {picture.name!r} in `{what}` is {list(picture.shape)} "
+            f"and has to be [1, {height}, {width}, 3]"
+        )
+
+
+_BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _refuse_control_characters(table: dict[str, Any], where: str) -> None:
+    """Titles and names are printed: none may move the cursor or turn the words around it."""
+    left: list[tuple[str, Any]] = list(table.items())
+    while left:
+        place, value = left.pop()
+        texts = [place, value] if isinstance(value, str) else [place]
+        # recipes' words on lineage and licence may have several lines
+        lines = "\n\t" if place.startswith(("lineage.", "licence.")) else ""
+        for character in "".join(texts):
+            if character in lines:
+                continue
+            if unicodedata.category(character) in ("Cc", "Cs") or character in _BIDIRECTIONAL:
+                raise BundleError(
+                    "E_BUNDLE_MANIFEST",
+                    f"cannot read {where}",
+                    f"{place!a} holds the control character {character!a}",
+                    "get the bundle again, or export it again with allaprima export",
+                )
+        if isinstance(value, dict):
+            left += [(f"{place}.{key}", item) for key, item in value.items()]
+        elif isinstance(value, list):
+            left += [(f"{place}.{index}", item) for index, item in enumerate(value)]
 
 
 def _parse(data: bytes | str, where: str) -> dict[str, Any]:

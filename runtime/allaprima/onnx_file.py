@@ -15,6 +15,8 @@ from .errors import BundleError
 __all__ = ["OnnxFile", "inspect", "sniff"]
 
 MAX_NODES = 20_000
+MAX_IR_VERSION = 10
+"""The newest that every runtime which styles are made for reads."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,15 @@ def _inspect(data: memoryview, where: str) -> OnnxFile:
             entry = dict(_fields(_message(value)))
             metadata[_text(entry.get(_ENTRY_KEY, b""))] = _text(entry.get(_ENTRY_VALUE, b""))
         elif number == _MODEL_GRAPH:
+            if graph is not None:
+                raise ValueError("two graphs, which protobuf would merge")
             graph = _inspect_graph(_message(value), where)
         elif number in (_MODEL_TRAINING, _MODEL_FUNCTIONS):
             raise _refused(where, "it has functions of its own", "export it with its functions inlined")
+    if ir_version > MAX_IR_VERSION:
+        raise _refused(
+            where, f"its IR version is {ir_version}, above {MAX_IR_VERSION}", "export it for an older version"
+        )
     if graph is None or not graph.nodes or not opset:
         raise ValueError("no graph")
     # Old files list their weights as inputs, too; these do not have to be fed.

@@ -8,6 +8,7 @@ import stat
 import warnings
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import bundles
@@ -293,6 +294,18 @@ def test_model_that_is_not_what_the_manifest_says_is_refused(tmp_path, change, r
     golden = replace(bundles.manifest().golden, controls={})
     with pytest.raises(BundleError, match=reason):
         bundles.make_bundle(tmp_path / "negative.prima", promise=bundles.manifest(golden=golden, **change))
+
+
+def test_model_of_another_shape_than_the_manifest_says_is_refused(tmp_path):
+    of_one_size = bundles.manifest()
+    model = partial(bundles.frame_model, size=(32, 32))
+    with pytest.raises(
+        BundleError, match=r"its 'image' is \[1, 32, 32, 3\]; the manifest promises \[1, 'height'"
+    ):
+        bundles.make_bundle(tmp_path / "a.prima", promise=of_one_size, model=lambda m: model(metadata=m))
+    other_size = bundles.manifest(variants=(bundles.variant("fp32-32x48", fixed=(32, 48)),))
+    with pytest.raises(BundleError, match=r"'image' is \[1, 32, 32, 3\]"):
+        bundles.make_bundle(tmp_path / "b.prima", promise=other_size, model=lambda m: model(metadata=m))
 
 
 def test_bundle_without_a_golden_pair_is_refused(folder):

@@ -63,6 +63,24 @@ def test_unknown_key_is_refused_with_the_near_one_and_the_file():
         (lambda t: t["inputs"][0].update(shape=[1, "h", "width", 3]), "'h'"),
         (lambda t: t["geometry"].update(minimum="16"), "minimum"),
         (lambda t: t["geometry"].update(scale=0), "scale"),
+        (
+            lambda t: t["inputs"][0].update(shape=[1, "width", "height", 3]),
+            r"has to be \[1, height, width, 3\]",
+        ),
+        (lambda t: t["outputs"][0].update(shape=[1, 720, 1280, 3]), r"`outputs` is .* has to be \[1, height"),
+        (lambda t: t["geometry"].update(scale=2), r"has to be \[1, 2\*height, 2\*width, 3\]"),
+        (lambda t: t["geometry"].update(minimum=1_000_000), "minimum"),
+        (lambda t: t["geometry"].update(multiple_of=1_000_000), "multiple_of"),
+        (lambda t: t["geometry"].update(scale=1000), "scale"),
+        (lambda t: t["controls"][0].update(shape=[1000, 1000]), "more than 4096 numbers"),
+        (lambda t: t["variants"][0].update(ir_version=11), "ir_version"),
+        (lambda t: t["variants"][0].update(fixed=[100_000, 100_000]), "fixed"),
+        (
+            lambda t: t.update(states=[{"name": "m", "shape": ["height", "width", "height"]}]),
+            "numbers for each",
+        ),
+        (lambda t: t.update(states=[{"name": "m", "shape": ["height", -1]}]), "below 1"),
+        (lambda t: t.update(states=[{"name": f"m{n}", "shape": [1]} for n in range(65)]), "more than 64"),
         (lambda t: t.pop("licence"), "needs a setting 'licence'"),
         (
             lambda t: t.update(files={"A": {"sha256": "0", "bytes": 1}, "a": {"sha256": "0", "bytes": 1}}),
@@ -75,6 +93,34 @@ def test_what_is_wrong_is_named(change, message):
     change(wrong)
     with pytest.raises(BundleError, match=message):
         read(wrong)
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\n", "\r", "\x00", "\x9b", "\u202e", "\ud800"])
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda t, word: t.update(title=word),
+        lambda t, word: t.update(name=word),
+        lambda t, word: t["controls"][0].update(help=word),
+        lambda t, word: t["tool"].update({word: "1"}),
+        lambda t, word: t["golden"]["controls"].update({word: 1.0}),
+        lambda t, word: t["golden"].update(image=word),
+        lambda t, word: t.update({word: "an unknown key"}),
+    ],
+)
+def test_words_that_are_printed_cannot_move_the_cursor(put, character):
+    wrong = table()
+    put(wrong, f"Neg{character}ative")
+    with pytest.raises(BundleError, match="control character") as caught:
+        read(wrong)
+    assert character not in str(caught.value)
+
+
+def test_words_of_any_language_are_words_and_notes_may_have_lines():
+    made = table()
+    made["title"] = "Звёздная ночь, 星月夜, لیلة النجوم\u00a0🌌"
+    made["lineage"]["notes"] = "one line\n\tand another"
+    assert read(made).title == made["title"]
 
 
 def test_manifest_of_a_newer_format_asks_for_an_upgrade():

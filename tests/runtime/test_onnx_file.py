@@ -71,6 +71,12 @@ def with_sparse_weights() -> onnx.ModelProto:
     return made
 
 
+def with_newer_ir() -> onnx.ModelProto:
+    made = model()
+    made.ir_version = 11
+    return made
+
+
 def with_operator(domain: str) -> onnx.ModelProto:
     made = model()
     made.graph.node.append(helper.make_node("EPContext", ["image"], ["x"], domain=domain))
@@ -98,6 +104,7 @@ def with_function() -> onnx.ModelProto:
         (with_sparse_constant(many=False), r"sparse weights \(Constant\)"),
         (with_sparse_constant(many=True), "sparse weights"),
         (with_sparse_weights(), "sparse weights"),
+        (with_newer_ir(), "IR version is 11"),
         (with_operator("com.microsoft"), "com.microsoft.EPContext"),
         (with_branch(), "subgraph"),
         (with_function(), "functions"),
@@ -107,6 +114,11 @@ def test_models_that_could_do_more_than_paint_are_refused(made, reason):
     with pytest.raises(BundleError, match=reason) as caught:
         inspect(made.SerializeToString(), "here")
     assert caught.value.code == "E_BUNDLE_MODEL"
+
+
+def test_two_graphs_which_a_parser_would_merge_are_refused():
+    with pytest.raises(BundleError, match="damaged"):
+        inspect(bundles.frame_model() * 2, "here")
 
 
 @pytest.mark.parametrize(

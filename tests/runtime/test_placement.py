@@ -62,7 +62,8 @@ def test_very_long_picture_still_fits():
 
 
 def test_painting_of_scale_two_is_twice_the_picture():
-    placement = place((7, 33), bundles.manifest(geometry=Geometry(scale=2)))
+    doubling = replace(bundles.manifest().outputs[0], shape=(1, "2*height", "2*width", 3))
+    placement = place((7, 33), bundles.manifest(geometry=Geometry(scale=2), outputs=(doubling,)))
     doubled = placement.lay(bundles.ramp(7, 33)).repeat(2, axis=1).repeat(2, axis=2)
     assert np.array_equal(placement.lift(doubled), bundles.ramp(7, 33).repeat(2, axis=0).repeat(2, axis=1))
 
