@@ -265,7 +265,10 @@ def _unreadable(path: Path, name: str, why: str) -> BundleError:
 
 def _too_many(path: Path) -> BundleError:
     return BundleError(
-        "E_BUNDLE_LIMIT", f"refused {path}", f"it has more than {MAX_FILES} files", "is this a bundle at all?"
+        "E_BUNDLE_LIMIT",
+        f"refused {path}",
+        f"it has more than {MAX_FILES} files",
+        "give a bundle of a style",
     )
 
 
@@ -274,7 +277,7 @@ def _too_large(path: Path, name: str) -> BundleError:
         "E_BUNDLE_LIMIT",
         f"refused {path}: {name}",
         f"it is larger than {MAX_FILE_BYTES >> 20} MiB",
-        "is this a bundle at all?",
+        "give a bundle of a style",
     )
 
 

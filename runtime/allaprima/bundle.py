@@ -42,7 +42,9 @@ class Bundle:
             )
         kind = _kind(path)
         if kind == "model":
-            return cls(path, _manifest_of_model(path))
+            lone = cls(path, _manifest_of_model(path))
+            lone._check_model(lone.manifest.variants[0], inspect(_read(path), str(path)))
+            return lone
         with open_files(path) as files:
             names = files.names()
             if MANIFEST not in names:
@@ -66,7 +68,7 @@ class Bundle:
                 "E_BUNDLE_MEMBER",
                 f"cannot read {name} of {self.path}",
                 "the bundle has no such file",
-                f"it has {', '.join(self.manifest.files)}",
+                f"choose one of {', '.join(self.manifest.files)}",
             )
         if self.path.is_file() and _kind(self.path) == "model":
             data = _read(self.path)
@@ -85,7 +87,7 @@ class Bundle:
         raise UsageError(
             "E_STYLE_VARIANT",
             f"style {self.manifest.name!r} has no variant {name!r}{settings.nearest(name, names)}",
-            next=f"it has {', '.join(names)}",
+            next=f"choose one of {', '.join(names)}",
         )
 
     def _verify(self, files: Files, names: list[str]) -> None:

@@ -84,8 +84,8 @@ class Stylizer:
 
         `backend` is a name in `backends.BACKENDS`, with a device after a colon if wanted (`ort:cuda`); None:
         the best that starts. `precision` is fp32, bf16, fp16 or int8; None: the one that the device is fastest
-        in and the style has. `threads` None: all processors that this process may use. `size` is the (width, height) of
-        the frames to come: the backend starts and warms up now; None: at the first frame.
+        in and the style has. `threads` None: all processors that this process may use. `size` is the
+        (width, height) of the frames to come: the backend starts and warms up now; None: at the first frame.
 
         Raises UsageError for names that do not exist, BundleError, DeviceError for what does not run here.
         """
@@ -147,7 +147,9 @@ class Stylizer:
                 raise UsageError(
                     "E_CONTROL_UNKNOWN",
                     f"style {manifest.name!r} has no control {name!r}{settings.nearest(name, known)}",
-                    next=f"it has {', '.join(known) or 'none'}",
+                    next=f"choose one of {', '.join(known)}"
+                    if known
+                    else "leave it out: this style has none",
                 )
             made[name] = _control_value(known[name], value)
         self._controls.update(made)
@@ -259,16 +261,15 @@ def _check(image: Image) -> None:
 
 def _control_value(control: Control, value: float | Sequence[float]) -> NDArray[np.float32]:
     """A checked value as the graph takes it: float32 of the control's shape."""
-    why = f"it goes from {control.minimum:g} to {control.maximum:g}"
+    span = f"from {control.minimum:g} to {control.maximum:g}"
+    why, next = f"it goes {span}", f"choose one in between; the default is {control.default:g}"
     try:
         numbers = np.asarray(value, dtype=np.float32)
         made = np.broadcast_to(numbers, control.shape)
     except (TypeError, ValueError):
-        why = (
-            f"it takes {' x '.join(str(side) for side in control.shape)} numbers from {control.minimum:g} to "
-        )
-        why += f"{control.maximum:g}"
+        why = f"it takes {' x '.join(str(side) for side in control.shape)} numbers {span}"
+        next = "give one for all of them, or as many as there are"
     else:
         if ((made >= control.minimum) & (made <= control.maximum)).all():  # False for NaN, too
             return np.ascontiguousarray(made)
-    raise UsageError("E_CONTROL_RANGE", f"cannot set {control.name} to {value!r}", why, control.help)
+    raise UsageError("E_CONTROL_RANGE", f"cannot set {control.name} to {value!r}", why, next)

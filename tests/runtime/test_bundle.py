@@ -96,6 +96,12 @@ def test_lone_model_is_a_bundle_of_one_variant(tmp_path):
     assert lone.read(lone.manifest.variants[0].file) == (folder / "model_fp16.onnx").read_bytes()
 
 
+def test_lone_model_that_is_not_what_its_own_manifest_says_is_refused(tmp_path):
+    metadata = bundles.manifest(controls=(), golden=None).metadata("fp32")
+    (tmp_path / "lone.onnx").write_bytes(bundles.frame_model(metadata=metadata))
+    assert "the manifest promises ['image']" in str(refusal(tmp_path / "lone.onnx"))
+
+
 def test_model_of_another_program_is_not_a_bundle(tmp_path):
     (tmp_path / "other.onnx").write_bytes(bundles.frame_model())
     assert "allaprima export" in str(refusal(tmp_path / "other.onnx"))
@@ -322,7 +328,7 @@ def test_model_that_is_no_variant_is_refused(folder):
 
 
 def test_unknown_variant_lists_those_that_there_are(folder):
-    with pytest.raises(UsageError, match=r"did you mean 'fp32'.*it has fp32"):
+    with pytest.raises(UsageError, match=r"did you mean 'fp32'.*choose one of fp32"):
         Bundle.open(folder).variant("fp23")
 
 

@@ -94,6 +94,7 @@ def test_value_out_of_range_is_refused_and_changes_nothing(bundle, value):
     with pytest.raises(UsageError, match="from 0 to 1") as caught:
         stylizer.set(strength=value)
     assert caught.value.code == "E_CONTROL_RANGE"
+    assert caught.value.next.startswith(("choose one in between; the default is 1", "give one for all"))
     assert stylizer.controls == {"strength": 1.0}
 
 

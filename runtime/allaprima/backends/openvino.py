@@ -85,7 +85,7 @@ def _capabilities(device: str) -> list[str]:
             "E_BACKEND_UNAVAILABLE",
             f"backend 'openvino:{device.lower()}' does not start",
             f"OpenVINO finds no {device} here",
-            f"it has {', '.join(core.available_devices).lower()}",
+            f"choose one of {', '.join(core.available_devices).lower()}",
         )
     return list(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
 

@@ -128,14 +128,14 @@ def _provider(device: str | None) -> str:
     for provider in known:
         if device.lower() in (provider.lower(), provider.removesuffix("ExecutionProvider").lower()):
             return str(provider)
-    has = f"it has {', '.join(name.removesuffix('ExecutionProvider').lower() for name in known)}"
+    next = f"choose one of {', '.join(name.removesuffix('ExecutionProvider').lower() for name in known)}"
     if device.lower() == "cuda":
-        has += "; for cards of NVIDIA, pip uninstall onnxruntime and pip install 'allaprima[gpu]'"
+        next += "; for cards of NVIDIA, pip uninstall onnxruntime and pip install 'allaprima[gpu]'"
     raise DeviceError(
         "E_BACKEND_UNAVAILABLE",
         f"backend 'ort:{device}' does not start",
         f"this onnxruntime has no {device.upper()} provider",
-        has,
+        next,
     )
 
 
