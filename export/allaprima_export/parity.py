@@ -6,7 +6,8 @@ folding, tracing, edges, metadata and the vendor's optimiser are all judged at o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ __all__ = [
     "unseen",
     "within",
 ]
+
+log = logging.getLogger(__name__)
 
 TOLERANCES = {
     # One rounding apart at most, and 99 % of a picture equal: that alone gives 48.1 + 20 dB.
@@ -191,26 +194,46 @@ def within(judged: Judged, precision: str, variant: str) -> None:
 def unseen(recipe: Recipe, folder: Path | None) -> tuple[dict[str, Image], str]:
     """Photographs that were not trained on, and where they come from in words.
 
-    `folder` if given, else what the recipe held out; none where its data is not on this machine.
+    `folder` if given, else what the recipe held out; none where its data is not on this machine. What cannot be
+    read is skipped and named. Raises InputError E_DATA_EMPTY for a `folder` without pictures.
     """
     if folder is not None:
-        files, source = find_pictures([str(folder)])[:MOST_PICTURES], "pictures given to export"
-    else:
-        try:
-            files = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)[1][
-                :MOST_PICTURES
-            ]
-        except InputError:
-            return {}, "drawn scenes only: the training's held-out photographs were not on the machine"
-        source = "photographs held out from training"
-    return {path.name: _photo(path) for path in files}, source
-
-
-def _photo(path: Path) -> Image:
+        photos, source = _photos(_given(folder)), "pictures given to export"
+        if not photos:
+            raise InputError(
+                "E_DATA_EMPTY", f"no pictures in {folder}", "none of them can be read", _OTHER_PICTURES
+            )
+        return photos, source
     try:
-        photo = np.array(read_picture(path))
-    except OSError as error:
-        raise InputError(
-            "E_INPUT_CORRUPT", f"cannot read {path}", str(error), "remove it, or give other --pictures"
-        ) from None
-    return resize(photo, *fit(photo.shape[1], photo.shape[0], LARGEST))
+        files = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)[1]
+    except InputError:
+        files = []
+    photos = _photos(files)
+    if not photos:
+        return {}, "drawn scenes only: the training's held-out photographs were not on the machine"
+    return photos, "photographs held out from training"
+
+
+_OTHER_PICTURES = "give --pictures a folder of photographs that were not trained on"
+
+
+def _given(folder: Path) -> list[Path]:
+    try:
+        return find_pictures([str(folder)])
+    except InputError as error:  # its next step is about recipes
+        raise InputError(error.code, f"no pictures in {folder}", error.why, _OTHER_PICTURES) from None
+
+
+def _photos(files: Sequence[Path]) -> dict[str, Image]:
+    """The first pictures that can be read, at most MOST_PICTURES, by name."""
+    photos: dict[str, Image] = {}
+    for path in files:
+        if len(photos) == MOST_PICTURES:
+            break
+        try:
+            photo = np.array(read_picture(path))
+        except InputError as error:
+            log.warning("skipped the picture %s: %s", path, error.why)
+            continue
+        photos[path.name] = resize(photo, *fit(photo.shape[1], photo.shape[0], LARGEST))
+    return photos

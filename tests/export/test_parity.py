@@ -55,7 +55,8 @@ def test_one_weight_that_differs_by_a_tenth_is_caught(layer: int) -> None:
 def test_swapped_colours_are_caught() -> None:
     generator = trained.strong("mobile", "nano")
     core = trained.traced("mobile", "nano")
-    head = next(one for one in core.graph.initializer if one.name == core.graph.node[-1].input[1])
+    last = [node for node in core.graph.node if node.op_type == "Conv"][-1]
+    head = next(one for one in core.graph.initializer if one.name == last.input[1])
     weights = numpy_helper.to_array(head).reshape(16, 3, -1)[:, ::-1].reshape(head.dims)
     head.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(weights), head.name))
     with pytest.raises(QualityError, match="largest difference"):
@@ -115,6 +116,23 @@ def test_given_pictures_are_used_and_large_ones_are_shrunk(small_run: Run, tmp_p
     photos, source = unseen(small_run.recipe(), tmp_path)
     assert photos["wide.png"].shape == (192, 960, 3)
     assert source == "pictures given to export"
-    (tmp_path / "broken.png").write_bytes((tmp_path / "wide.png").read_bytes()[:2000])
-    with pytest.raises(InputError, match=r"broken\.png"):
+
+
+def test_pictures_that_cannot_be_read_are_skipped_and_named(
+    small_run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from PIL import Image as Pictures
+
+    Pictures.fromarray(trained.soft(40, 50)).save(tmp_path / "b.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "b.png").read_bytes()[:2000])
+    assert list(unseen(small_run.recipe(), tmp_path)[0]) == ["b.png"]
+    assert "a.png" in caplog.text
+    (tmp_path / "b.png").write_text("not a picture")
+    with pytest.raises(InputError, match="none of them can be read"):
         unseen(small_run.recipe(), tmp_path)
+
+
+def test_a_folder_of_pictures_that_is_not_there_is_about_the_option(small_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder") as caught:
+        unseen(small_run.recipe(), tmp_path / "nowhere")
+    assert caught.value.next.startswith("give --pictures")

@@ -7,6 +7,8 @@ the crops that an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,10 +21,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from allaprima.errors import InputError
 from allaprima.frame import Image
+from allaprima.sources.pictures import PictureSource
 
 from .recipe import Data
 
-__all__ = ["Crops", "batches", "find_pictures", "read_picture", "split"]
+__all__ = ["Crops", "batches", "find_pictures", "fingerprint", "read_picture", "split"]
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +33,11 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def find_pictures(places: Sequence[str]) -> list[Path]:
-    """The picture files in folders (searched deeply) and among files, sorted.
+    """The picture files in folders (searched deeply) and among files, sorted; each file once, however often named.
 
     Raises InputError E_DATA_EMPTY for a place that is not there or has no picture in it.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}  # a picture in two places would be held out and trained on at once
     for place in places:
         path = Path(place).expanduser()
         files = [path] if path.is_file() else sorted(path.rglob("*"))
@@ -49,8 +52,9 @@ def find_pictures(places: Sequence[str]) -> list[Path]:
                 why,
                 "point [data] content at a folder of photographs, e.g. --set 'data.content=[\"~/Photos\"]'",
             )
-        found += pictures
-    return found
+        for picture in pictures:
+            found.setdefault(picture.resolve(), picture)
+    return list(found.values())
 
 
 def split(pictures: Sequence[Path], held_out: int, seed: int) -> tuple[list[Path], list[Path]]:
@@ -66,16 +70,19 @@ def split(pictures: Sequence[Path], held_out: int, seed: int) -> tuple[list[Path
     return [pictures[i] for i in sorted(order[held_out:])], [pictures[i] for i in sorted(order[:held_out])]
 
 
-def read_picture(path: Path) -> Pictures.Image:
-    """A picture in RGB, the right way up; alpha over grey. Raises OSError where it cannot be decoded."""
-    from PIL import ImageOps
+def fingerprint(trained: Sequence[Path], held_out: Sequence[Path]) -> str:
+    """SHA-256 of which pictures are trained on and which are held out: by name, so that a folder may move."""
+    names = [[path.name for path in paths] for paths in (trained, held_out)]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
-    with Pictures.open(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        if upright.has_transparency_data:
-            grey = Pictures.new("RGBA", upright.size, (128, 128, 128, 255))
-            upright = Pictures.alpha_composite(grey, upright.convert("RGBA"))
-        return upright.convert("RGB")
+
+def read_picture(path: Path) -> Pictures.Image:
+    """A picture as the runtime reads it (8 bits, sRGB, upright), alpha over grey. Raises InputError."""
+    frame = next(iter(PictureSource(path)))
+    if frame.alpha is None:
+        return Pictures.fromarray(frame.image)
+    cover = frame.alpha[..., None].astype(np.uint16)  # 255 * 255 + 127 has room in 16 bits
+    return Pictures.fromarray(((frame.image * cover + 128 * (255 - cover) + 127) // 255).astype(np.uint8))
 
 
 class Crops(Dataset[Tensor]):
@@ -95,9 +102,9 @@ class Crops(Dataset[Tensor]):
                 continue
             try:
                 return self._crop(read_picture(path), chance)
-            except (OSError, Pictures.DecompressionBombError) as error:
-                self.unreadable[path] = str(error)  # its neighbour in the order takes its place
-                log.warning("skipped the picture %s: %s", path, error)
+            except InputError as error:
+                self.unreadable[path] = error.why  # its neighbour in the order takes its place
+                log.warning("skipped the picture %s: %s", path, error.why)
         raise InputError("E_DATA_EMPTY", "none of the training pictures can be read", str(self.unreadable))
 
     def _crop(self, picture: Pictures.Image, chance: np.random.Generator) -> Tensor:

@@ -129,11 +129,11 @@ class Perceptual:
         path = Path(self.settings.style).expanduser()
         try:
             picture = read_picture(path)
-        except OSError as error:
+        except InputError as error:
             raise InputError(
                 "E_STYLE_PICTURE",
                 f"cannot read the style picture {path}",
-                str(error),
+                error.why,
                 "correct [perceptual] style in the recipe",
             ) from None
         factor = self.settings.style_size / min(picture.size)
