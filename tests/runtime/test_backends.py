@@ -33,7 +33,7 @@ def sample(height: int = 40, width: int = 56, strength: float = 1.0) -> dict[str
 
 
 def fake_onnxruntime(monkeypatch, providers, preload=lambda: None) -> list[dict]:
-    """onnxruntime as a machine with `providers` has it, for what no GPU is needed: the work is the processor's.
+    """onnxruntime as on a machine with a card and `providers`, for what needs none: the work is the processor's.
 
     Gives back the list in which the settings of each session will be. What CUDA really computes is not tested here.
     """
@@ -59,6 +59,7 @@ def fake_onnxruntime(monkeypatch, providers, preload=lambda: None) -> list[dict]
         set_default_logger_severity=lambda severity: None,
     )
     monkeypatch.setattr(import_module("allaprima.backends.ort"), "_onnxruntime", lambda: fake)
+    monkeypatch.setattr(backends, "gpu_expected", lambda: True)
     return calls
 
 
@@ -124,11 +125,21 @@ def test_no_name_takes_the_best_that_starts_and_tells_of_gpus_only_those_whom_th
     assert started.name == next(name for name in BACKENDS if name not in started.passed_over)
     assert started.passed_over["tensorrt"] == "comes with a later release"
     assert ("passed over: tensorrt (comes with a later release)" in started.line) == expected
+    assert expected or started.passed_over["ort:cuda"] == "there is no NVIDIA card here"
+
+
+def test_nothing_of_a_gpu_is_imported_where_nobody_expects_one(bundle, monkeypatch):
+    pytest.importorskip("openvino")
+    imported = []
+    real = backends.load
+    monkeypatch.setattr(backends, "load", lambda name: imported.append(name) or real(name))
+    monkeypatch.setattr(backends, "gpu_expected", lambda: False)
+    start(bundle, sample())
+    assert imported == ["tensorrt", "openvino"]
 
 
 def test_onnxruntime_without_cuda_is_passed_over_with_this_reason(bundle, monkeypatch):
     fake_onnxruntime(monkeypatch, ["CPUExecutionProvider"])
-    monkeypatch.setattr(backends, "gpu_expected", lambda: True)
     assert "ort:cuda (this onnxruntime has no CUDA provider)" in start(bundle, sample()).line
     with pytest.raises(DeviceError, match=r"no CUDA provider.*choose one of cpu; .*'allaprima\[gpu\]'"):
         start(bundle, sample(), name="ort:cuda")

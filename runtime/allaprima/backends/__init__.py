@@ -132,8 +132,11 @@ def start(
     if name is not None:
         return _start(bundle, sample, name, precision, threads)
     failed: dict[str, DeviceError] = {}
-    for candidate in BACKENDS:
+    for candidate, entry in BACKENDS.items():
         try:
+            if entry.module and entry.extra == "gpu" and not gpu_expected():
+                # Importing onnxruntime to hear the same would cost everybody else's start 50 ms and 30 MB.
+                raise _unavailable(candidate, "there is no NVIDIA card here", "name it to try it anyway")
             started = _start(bundle, sample, candidate, precision, threads)
         except DeviceError as error:
             failed[candidate] = error
