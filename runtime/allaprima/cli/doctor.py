@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -132,20 +131,19 @@ def media() -> Iterator[Finding]:
 
 
 def shown() -> Iterator[Finding]:
-    """What --window and --virtual-camera need."""
+    """What cameras, --window and --virtual-camera need."""
     from ..errors import DeviceError
+    from ..sinks.window import display_problem
     from ..sources.camera import import_cv2
 
     try:
-        import_cv2("open a window")
+        import_cv2("open a camera")
     except DeviceError as error:
         yield Finding("OpenCV", "--", f"{error.why}; pictures and files work without it. {error.next}")
     else:
-        yield Finding("OpenCV", "ok", "cameras and windows can be opened")
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        yield Finding("display", "--", "none here: --window does not work")
-    else:
-        yield Finding("display", "ok", os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "")
+        yield Finding("OpenCV", "ok", "loads: cameras can be tried")
+    problem = display_problem()
+    yield Finding("display", "--" if problem else "ok", problem or "answers: --window can be tried")
     try:
         version("pyvirtualcam")
     except PackageNotFoundError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if Path(args.source).is_dir():
+    if os.path.isdir(args.source):  # unlike Path.is_dir, false for a name that cannot be
         return run_folder(args)
     from ..sources import open_source
 
@@ -77,7 +78,7 @@ def target_of(args: argparse.Namespace, *, live: bool, picture: bool) -> str:
         return "window:"
     if args.out is not None:
         out = Path(args.out)
-        return str(out / Path(args.source).name if out.is_dir() else out)
+        return str(out / Path(args.source).name if os.path.isdir(out) else out)
     source = Path(args.source)
     known = KEPT_PICTURES if picture else KEPT_VIDEOS
     suffix = source.suffix.lower() if source.suffix.lower() in known else known[0]
