@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from allaprima.errors import InputError, UsageError
-from allaprima_train.recipe import load_recipe, parse_recipe, to_table
+from allaprima_train.recipe import bundle_name, differences, load_recipe, parse_recipe, to_table
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
@@ -69,6 +69,31 @@ def test_an_unknown_method_names_the_nearest() -> None:
 def test_a_crop_that_the_networks_cannot_take_is_refused() -> None:
     with pytest.raises(UsageError, match="crop = 100: must be a multiple of 8"):
         parse_recipe(GOOD, "waves.toml", ["data.crop=100"])
+
+
+@pytest.mark.parametrize("zoom", ["[0.0, 0.0]", "[0, 1]", "[-1, 1]", "[1.4, 0.8]"])
+def test_a_zoom_that_no_crop_can_have_is_refused(zoom: str) -> None:
+    with pytest.raises(UsageError, match="zoom.*must be 0 < lowest <= highest"):
+        parse_recipe(GOOD, "waves.toml", [f"data.zoom={zoom}"])
+    assert parse_recipe(GOOD, "waves.toml", ["data.zoom=[1, 1]"]).data.zoom == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["星空", "", "...", "../waves", "a\\\\b"])
+def test_a_name_that_no_bundle_can_have_is_refused_before_hours_of_training(name: str) -> None:
+    with pytest.raises(UsageError, match="a folder and a bundle are called after it"):
+        parse_recipe(GOOD, "waves.toml", [f'name="{name}"'])
+    assert parse_recipe(GOOD, "waves.toml", ["title='星空'"]).title == "星空"
+
+
+def test_names_become_what_a_bundle_may_be_called() -> None:
+    assert bundle_name("My Style_2 (final)") == "my-style-2-final"
+
+
+def test_differences_are_named_as_set_names_them() -> None:
+    one = parse_recipe(GOOD, "waves.toml")
+    other = parse_recipe(GOOD, "waves.toml", ["train.steps=7", "perceptual.style_weight=9.0"])
+    assert differences(one, other) == {"train.steps": (4000, 7), "perceptual.style_weight": (4.0, 9.0)}
+    assert differences(one, one) == {}
 
 
 def test_broken_toml_says_where() -> None:

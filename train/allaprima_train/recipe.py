@@ -21,7 +21,17 @@ from annotated_types import Ge, Gt, Le
 from allaprima import settings
 from allaprima.errors import InputError, UsageError
 
-__all__ = ["Card", "Data", "GeneratorChoice", "Recipe", "Train", "load_recipe", "parse_recipe"]
+__all__ = [
+    "Card",
+    "Data",
+    "GeneratorChoice",
+    "Recipe",
+    "Train",
+    "bundle_name",
+    "differences",
+    "load_recipe",
+    "parse_recipe",
+]
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,26 @@ def to_table(recipe: Recipe) -> dict[str, Any]:
     return table
 
 
+def bundle_name(name: str) -> str:
+    """A recipe's name as a bundle's: `My Style_2` -> `my-style-2`; empty where it has no letters a to z or digits."""
+    letters = "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in name.lower())
+    return "-".join(letters.split())
+
+
+def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
+    """What differs, by key as in `--set`: {'train.steps': (4000, 200)}; None where one has no such key."""
+    left, right = _flat(to_table(one)), _flat(to_table(other))
+    keys = [*left, *(key for key in right if key not in left)]
+    return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}
+
+
+def _flat(table: dict[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return found
+
+
 def _from_table(table: dict[str, Any], where: str) -> Recipe:
     from .objectives import objective_settings
 
@@ -157,6 +187,18 @@ def _from_table(table: dict[str, Any], where: str) -> Recipe:
             raise UsageError("E_SETTING", f"{where}: [data] {name} = {value}: must be a multiple of 8")
     if recipe.train.precision not in ("bf16", "fp32"):
         raise UsageError("E_SETTING", f"{where}: [train] precision must be 'bf16' or 'fp32'")
+    low, high = recipe.data.zoom
+    if not 0 < low <= high:
+        raise UsageError(
+            "E_SETTING", f"{where}: [data] zoom = [{low}, {high}]: must be 0 < lowest <= highest"
+        )
+    if not bundle_name(recipe.name) or set(recipe.name) & set("/\\\0"):
+        raise UsageError(
+            "E_SETTING",
+            f"{where}: the top level name = {recipe.name!r}: a folder and a bundle are called after it",
+            "it needs letters a to z or digits, and has no slashes",
+            "`title` may be in any script",
+        )
     return dataclasses.replace(recipe, objective=objective)
 
 
