@@ -1,7 +1,8 @@
 """Training at the door: `train(recipe, run)` on real pictures, eight steps at a time."""
 
+import hashlib
 import json
-import resource
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,15 +10,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from allaprima.errors import InputError, OutputError, QualityError
+from allaprima.errors import InputError, OutputError, QualityError, UsageError
 from allaprima_train import loop
 from allaprima_train.loop import Step, train
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
 
 Recipes = Callable[..., Recipe]
+
+
+def declare_huge(path: Path) -> None:
+    """Let a PNG's header say 50,000 x 50,000 pixels, with the checksum that belongs to it."""
+    whole = path.read_bytes()
+    header = whole[12:16] + (50_000).to_bytes(4, "big") * 2 + whole[24:29]
+    path.write_bytes(whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:])
 
 
 def test_a_training_leaves_a_run_that_explains_itself(
@@ -86,6 +94,122 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert [step.step for step in seen] == [5, 6, 7, 8]
 
 
+class Killed(BaseException):
+    """As Ctrl-C or a signal: nobody on the way catches it."""
+
+
+def die_at(step: int) -> Callable[[Step], None]:
+    def on_step(report: Step) -> None:
+        if report.step == step:
+            raise Killed
+
+    return on_step
+
+
+def test_a_training_killed_between_saves_logs_every_step_once(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
+    train(recipe(), whole, features=features)
+    with pytest.raises(Killed):
+        train(recipe(), parts, features=features, on_step=die_at(6))
+    with open(parts.log_file, "a") as file:
+        file.write('{"step": 7, "loss/st')  # the power went out while this was written
+    train(recipe(), parts, features=features, resume=True)
+
+    lines = [json.loads(line) for line in parts.log_file.read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    events = EventAccumulator(str(parts.board)).Reload().Scalars("loss/style")
+    assert [event.step for event in events] == list(range(1, 9))
+    assert whole.weights_file.read_bytes() == parts.weights_file.read_bytes()
+
+
+def test_starting_over_keeps_nothing_of_the_run_before(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    run = train(recipe(), Run(tmp_path / "run"), features=features)
+    train(recipe("train.steps=9"), run, features=features, resume=True, may_change=["train.steps"])
+    with pytest.raises(Killed):
+        train(recipe(), run, features=features, on_step=die_at(1))  # before the first save
+    with pytest.raises(InputError, match=r"cannot resume.*start again with --overwrite"):
+        train(recipe(), run, features=features, resume=True)
+    with pytest.raises(InputError, match=r"no weights\.safetensors"):
+        run.generator()
+    assert list(run.samples.iterdir()) == []
+    assert run.changes() == []
+    assert len(list(run.board.iterdir())) == 1
+    assert len(run.log_file.read_text().splitlines()) == 1
+
+
+def test_a_resume_with_another_recipe_is_refused_and_names_what_differs(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    run = train(recipe(), Run(tmp_path / "run"), features=features, stop_at=4)
+    before = run.recipe_file.read_bytes()
+    other = recipe("train.steps=5", "perceptual.style_weight=99")
+    for may_change in ((), ("train.steps",), ("train.step", "perceptual.style")):
+        with pytest.raises(UsageError, match=r"perceptual\.style_weight is 4\.0 there and 99\.0 here"):
+            train(other, run, features=features, resume=True, may_change=may_change)
+    assert run.recipe_file.read_bytes() == before
+    assert run.changes() == []
+
+
+def test_a_change_on_resume_is_allowed_when_asked_for_and_recorded(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    run = train(recipe(), Run(tmp_path / "run"), features=features, stop_at=4)
+    lower = recipe("train.learning_rate=5e-4")
+    train(lower, run, features=features, resume=True, may_change=["train.learning_rate"], stop_at=6)
+    again = recipe("train.learning_rate=5e-4", "train.steps=7")
+    train(again, run, features=features, resume=True, may_change=["train"])
+    assert run.recipe() == again
+    assert [change.line for change in run.changes()] == [
+        "changed at step 4: train.learning_rate 0.001 -> 0.0005",
+        "changed at step 6: train.steps 8 -> 7",
+    ]
+    lines = [json.loads(line) for line in run.log_file.read_text().splitlines()]
+    assert lines[-1]["step"] == 7
+    assert lines[4]["learning_rate"] < 5e-4
+    with pytest.raises(UsageError, match="it has done 7 already"):
+        train(recipe("train.steps=5"), run, features=features, resume=True, may_change=["train"])
+
+
+def test_a_resume_with_other_photographs_is_refused(
+    recipe: Recipes, features: Path, photos: Path, tmp_path: Path
+) -> None:
+    """One picture more, and what was trained on yesterday would be held out today."""
+    run = train(recipe(), Run(tmp_path / "run"), features=features, stop_at=4)
+    Image.new("RGB", (90, 90)).save(photos / "new.png")
+    with pytest.raises(InputError, match="its photographs have changed"):
+        train(recipe(), run, features=features, resume=True)
+    (photos / "new.png").unlink()
+    moved = photos.rename(photos.with_name("moved"))
+    train(
+        recipe(f"data.content=['{moved}']"),
+        run,
+        features=features,
+        resume=True,
+        may_change=["data.content"],
+    )
+    assert [change.key for change in run.changes()] == ["data.content"]
+
+
+def test_the_feature_network_is_named_with_the_weights(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    run = train(recipe("train.steps=2"), Run(tmp_path / "run"), features=features)
+    digest = hashlib.sha256(features.read_bytes()).hexdigest()
+    assert run.generator()[1]["features"] == f"{features.name}, SHA-256 {digest}"
+    other = {name: tensor + 0.01 for name, tensor in load_file(features).items()}
+    save_file(other, tmp_path / "other.safetensors")
+    made = recipe("train.steps=3")
+    train(made, run, features=tmp_path / "other.safetensors", resume=True, may_change=["train.steps"])
+    assert [change.key for change in run.changes()] == ["train.steps", "features"]
+    assert run.changes()[1].new.startswith("other.safetensors, SHA-256 ")
+
+
 def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(
     recipe: Recipes, features: Path, tmp_path: Path
 ) -> None:
@@ -99,40 +223,65 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(
             run,
             features=features,
             resume=True,
+            may_change=["train.learning_rate", "train.gradient_clip"],
         )
     assert caught.value.exit_status == 8
+    assert "--resume --set train.learning_rate" in caught.value.next
     assert run.checkpoint_file.read_bytes() == before
+    train(recipe(), run, features=features, resume=True, may_change=["train"])  # what it advises works
+    assert run.load_checkpoint()[1]["step"] == 8
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_intact(
     recipe: Recipes, features: Path, tmp_path: Path
 ) -> None:
+    resource = pytest.importorskip("resource", reason="limits on a file's size are a matter of Unix")
     run = train(recipe(), Run(tmp_path / "run"), features=features, stop_at=4)
     before = run.weights_file.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with pytest.raises(OutputError, match="File too large"):
+        with pytest.raises(OutputError, match="larger than allowed"):
             train(recipe(), run, features=features, resume=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert run.weights_file.read_bytes() == before
-    assert not list(run.folder.glob("*.part"))
+    assert not [path for path in run.folder.iterdir() if ".part" in path.name or ".lock" in path.name]
     assert run.load_checkpoint()[1]["step"] == 4
 
 
-def test_one_unreadable_picture_is_skipped_and_named(
-    recipe: Recipes, features: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_unreadable_pictures_are_skipped_and_named(
+    recipe: Recipes, features: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for path in sorted(photos.glob("*.png"))[::3]:
-        path.write_bytes(path.read_bytes()[:200])
-    made = recipe("data.held_out=1")
-    pictures, held_out = loop.split(loop.find_pictures(made.data.content), 1, made.seed)
-    if held_out[0].stat().st_size < 300:  # the sample sheet needs one that can be read
-        Image.new("RGB", (96, 96)).save(held_out[0])
-    train(made, Run(tmp_path / "run"), features=features)
-    assert caplog.text.count("skipped the picture") >= 1
-    assert any(str(path) in caplog.text for path in pictures)
+    """Of those trained on and of those held out: one cut off, one text, one that declares too many pixels."""
+    made = recipe("train.steps=4", "train.sample_every=4")
+    pictures, held_out = loop.split(loop.find_pictures(made.data.content), 2, made.seed)
+    pictures[0].write_bytes(pictures[0].read_bytes()[:200])
+    declare_huge(pictures[1])
+    held_out[0].write_text("not a picture")
+    run = train(made, Run(tmp_path / "run"), features=features)
+    for path in (pictures[0], pictures[1], held_out[0]):
+        assert caplog.text.count(str(path)) == 1
+    with Image.open(run.samples / "step-000004.png") as sheet:
+        assert sheet.width == 320  # the one held-out picture that is left
+
+
+def test_a_training_whose_held_out_pictures_are_all_unreadable_goes_on_without_samples(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    made = recipe("train.steps=2", "data.held_out=1")
+    loop.split(loop.find_pictures(made.data.content), 1, made.seed)[1][0].write_text("not a picture")
+    run = train(made, Run(tmp_path / "run"), features=features)
+    assert run.weights_file.is_file()
+    assert list(run.samples.iterdir()) == []
+
+
+def test_a_style_picture_that_cannot_be_read_is_named(recipe: Recipes, features: Path, photos: Path) -> None:
+    style = photos.parent / "style.png"
+    declare_huge(style)
+    with pytest.raises(InputError, match=r"style\.png.*million pixels") as caught:
+        train(recipe(), Run(photos.parent / "run"), features=features)
+    assert caught.value.code == "E_STYLE_PICTURE"
 
 
 def test_grey_alpha_and_small_pictures_are_taken(recipe: Recipes, features: Path, photos: Path) -> None:
@@ -141,6 +290,10 @@ def test_grey_alpha_and_small_pictures_are_taken(recipe: Recipes, features: Path
     Image.new("L", (40, 50), 90).save(photos / "grey.png")
     Image.new("RGBA", (70, 200), (200, 10, 10, 40)).save(photos / "alpha.png")
     Image.new("I;16", (80, 80), 30000).save(photos / "deep.png")
+    values = {path.stem: np.unique(np.array(loop.read_picture(path))) for path in photos.glob("*.png")}
+    assert values["deep"].tolist() == [117]  # 30000 / 257
+    assert values["grey"].tolist() == [90]
+    assert values["alpha"].tolist() == [109, 139]  # (40 * 10 + 215 * 128) / 255, and with 200
     crops = loop.Crops(loop.find_pictures([str(photos)]), recipe().data, seed=1)
     for number in range(6):
         assert crops[number].shape == (3, 96, 96)  # 64 and 16 of context on each side
@@ -162,7 +315,14 @@ def test_a_checkpoint_of_another_network_says_what_differs(
     with pytest.raises(
         InputError, match=r"another network - lacks generator.blocks.3.first.full;.*and \d+ more"
     ):
-        train(recipe("generator.size='small'"), run, features=features, resume=True)
+        train(
+            recipe("generator.size='small'"),
+            run,
+            features=features,
+            resume=True,
+            may_change=["generator.size"],
+        )
+    assert run.recipe() == recipe()
 
 
 def test_missing_features_say_where_to_point(recipe: Recipes, tmp_path: Path) -> None:
@@ -177,6 +337,28 @@ def test_crops_depend_on_seed_and_number_alone(recipe: Recipes) -> None:
     _ = [one[number] for number in (9, 2, 30)]
     assert torch.equal(one[17], two[17])
     assert not torch.equal(one[17], loop.Crops(pictures, made.data, seed=6)[17])
+
+
+def test_training_reads_colours_like_the_runtime(photos: Path) -> None:
+    """One rule for profiles, orientation and depth: what was learned is what will be painted."""
+    from PIL import ImageCms
+
+    from allaprima.sources.pictures import PictureSource
+
+    wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    path = photos / "profiled.jpg"
+    Image.new("RGB", (40, 30), (200, 60, 20)).save(path, exif=exif, icc_profile=wide)
+    read = np.array(loop.read_picture(path))
+    assert read.shape == (40, 30, 3)
+    assert np.array_equal(read, next(iter(PictureSource(path))).image)
+
+
+def test_a_picture_that_two_places_name_counts_once(recipe: Recipes, photos: Path) -> None:
+    (photos.parent / "link").symlink_to(photos)
+    places = [photos, photos / ".." / "photos", photos.parent / "link", photos / "3.png"]
+    assert loop.find_pictures([str(place) for place in places]) == loop.find_pictures([str(photos)])
 
 
 def test_held_out_pictures_are_never_trained_on(recipe: Recipes) -> None:

@@ -13,7 +13,9 @@ EXTRA = "train"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, metavar="RECIPE.toml")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder (default: runs/NAME)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="the run folder (default: runs/NAME, NAME from the recipe)"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -22,8 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="change one setting, the value in TOML: --set train.steps=200",
     )
-    parser.add_argument("--resume", action="store_true", help="go on exactly where the run folder stopped")
-    parser.add_argument("--overwrite", action="store_true", help="start again in a run folder that is in use")
+    before = parser.add_mutually_exclusive_group()
+    before.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on exactly where the run folder stopped; what --set changes then is recorded in it",
+    )
+    before.add_argument(
+        "--overwrite", action="store_true", help="start again in a run folder, and remove what is in it"
+    )
     parser.add_argument(
         "--features",
         type=Path,
@@ -38,14 +47,13 @@ def run(args: argparse.Namespace) -> int:
     from allaprima.errors import OutputError
 
     from .loop import train
-    from .recipe import load_recipe
+    from .recipe import bundle_name, load_recipe
     from .run import Run
 
-    if args.resume and not args.overrides and args.out is not None and (args.out / "recipe.toml").is_file():
-        recipe = Run(args.out).recipe()  # as used, whatever was set then
-    else:
-        recipe = load_recipe(args.recipe, args.overrides)
+    recipe = load_recipe(args.recipe, args.overrides)
     here = Run(args.out or Path("runs") / recipe.name)
+    if args.resume and args.out is None and args.recipe == Run(args.recipe.parent).recipe_file:
+        here = Run(args.recipe.parent)  # the run's own recipe names the run
     if here.recipe_file.exists() and not args.resume and not args.overwrite:
         raise OutputError(
             "E_OUTPUT_EXISTS",
@@ -57,13 +65,14 @@ def run(args: argparse.Namespace) -> int:
             recipe,
             here,
             resume=args.resume,
+            may_change=[override.partition("=")[0].strip() for override in args.overrides],
             features=args.features,
             device=args.device,
             on_step=progress.step,
         )
     if not args.json:
         print(f"trained {recipe.name} into {here.folder}; look at {here.samples}")
-        print(f"next: allaprima export {here.folder} --out {recipe.name}.prima")
+        print(f"next: allaprima export {here.folder} --out {bundle_name(recipe.name)}.prima")
     return 0
 
 
@@ -72,28 +81,22 @@ class Progress:
 
     def __init__(self, *, as_json: bool) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         self.as_json = as_json
         self.bar = Bar(
             TextColumn("training"),
-            BarColumn(),
+            BarColumn(bar_width=16),  # all of it in 80 columns; each loss term is in log.jsonl
             MofNCompleteColumn(),
-            TextColumn("{task.fields[losses]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=Console(stderr=True),
             disable=as_json,
         )
-        self.task = self.bar.add_task("training", total=None, losses="")
+        self.task = self.bar.add_task("training", total=None, figures="")
+        self.begun = False
 
     def __enter__(self) -> Progress:
         self.bar.start()
@@ -104,13 +107,13 @@ class Progress:
 
     def step(self, step) -> None:  # type: ignore[no-untyped-def]  # a loop.Step: its module needs torch
         if self.as_json:
-            sys.stdout.write(json.dumps({"step": step.step, "steps": step.steps, **step.terms}) + "\n")
+            sys.stdout.write(
+                json.dumps({"step": step.step, "steps": step.steps, "loss": step.loss, **step.terms}) + "\n"
+            )
             sys.stdout.flush()
             return
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in step.terms.items())
-        self.bar.update(
-            self.task,
-            completed=step.step,
-            total=step.steps,
-            losses=f"{losses}  {step.pictures_per_s:.1f} pictures/s",
-        )
+        if not self.begun:  # a resumed training does not begin at 0: the time left counts from here
+            self.bar.reset(self.task, total=step.steps, completed=step.step)
+            self.begun = True
+        figures = f"loss {step.loss:.3f}  {step.pictures_per_s:.1f} pictures/s"
+        self.bar.update(self.task, completed=step.step, figures=figures)

@@ -6,6 +6,7 @@ or torchvision's published VGG-19, which is fetched once, by checksum, where the
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ class Vgg19(nn.Module):
             for i in range(1, count + 1):
                 self.add_module(f"conv{stage}_{i}", nn.Conv2d(channels_in, channels, 3, padding=1))
                 channels_in = channels
+        self.origin = "random weights"
+        """The file that the weights are from, and its SHA-256: the training's lineage."""
         self.register_buffer("mean", torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1))  # BGR
         self.eval().requires_grad_(False)
 
@@ -80,12 +83,13 @@ def load_features(path: Path | None = None) -> Vgg19:
     """The network with its weights. Raises InputError E_FEATURES_MISSING where none can be had."""
     file = find_features(path)
     if file is None:
-        weights = from_torchvision()
+        weights, file = from_torchvision()
     else:
         from safetensors.torch import load_file
 
         weights = load_file(file)
     network = Vgg19()
+    network.origin = f"{file.name}, SHA-256 {_sha256(file)}"
     try:
         network.load_state_dict({**weights, "mean": network.mean}, strict=True)
     except RuntimeError as error:
@@ -98,12 +102,20 @@ def load_features(path: Path | None = None) -> Vgg19:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def from_torchvision() -> dict[str, Tensor]:
-    """torchvision's ImageNet weights in our names and input range; kept in torch's own cache folder."""
-    from torch.hub import load_state_dict_from_url
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
+
+def from_torchvision() -> tuple[dict[str, Tensor], Path]:
+    """torchvision's ImageNet weights in our names and input range, and the file in torch's own cache folder."""
+    from torch.hub import get_dir, load_state_dict_from_url
+
+    file = Path(get_dir()) / "checkpoints" / TORCHVISION.rsplit("/", 1)[1]
     try:
-        theirs = load_state_dict_from_url(TORCHVISION, check_hash=True, weights_only=True, map_location="cpu")
+        theirs = load_state_dict_from_url(
+            TORCHVISION, str(file.parent), check_hash=True, weights_only=True, map_location="cpu"
+        )
     except (OSError, RuntimeError) as error:
         raise InputError(
             "E_FEATURES_MISSING",
@@ -119,4 +131,4 @@ def from_torchvision() -> dict[str, Tensor]:
     # torchvision's network takes RGB (x - mean) / std with x in [0, 1]; ours BGR 0..255 minus nearly the same mean
     std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     ours["conv1_1.weight"] = (ours["conv1_1.weight"] / (255 * std)).flip(1)
-    return ours
+    return ours, file

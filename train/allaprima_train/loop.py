@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO, cast
@@ -17,9 +17,9 @@ from PIL import Image as Pictures
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from allaprima.errors import QualityError
+from allaprima.errors import InputError, QualityError, UsageError
 
-from .data import Crops, batches, find_pictures, read_picture, split
+from .data import Crops, batches, find_pictures, fingerprint, read_picture, split
 from .features import load_features
 from .frame_model import FrameModel, to_unit
 from .generators import Generator
@@ -31,6 +31,10 @@ __all__ = ["Step", "train"]
 
 log = logging.getLogger(__name__)
 
+AFTER_NAN = (
+    "the last checkpoint is good: go on from it with --resume --set train.learning_rate=..., a lower one"
+)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -38,6 +42,8 @@ class Step:
 
     step: int
     steps: int
+    loss: float
+    """The weighted sum of the terms."""
     terms: dict[str, float]
     learning_rate: float
     pictures_per_s: float
@@ -49,27 +55,37 @@ def train(
     run: Run,
     *,
     resume: bool = False,
+    may_change: Collection[str] = (),
     features: Path | None = None,
     device: str | None = None,
     stop_at: int | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Run:
-    """Train as the recipe says, into the folder `run`; `stop_at` ends early, as an interruption would.
+    """Train as the recipe says, into the folder `run`; `stop_at` saves and ends early.
 
-    Raises QualityError E_TRAIN_NAN when a loss is no longer a number: the last checkpoint stays as it was.
+    `resume` goes on from the last save. There `recipe` must be the run's own but for the keys in `may_change`
+    (`train.learning_rate`); what they change is recorded in the run.
+
+    Raises UsageError E_SETTING for a recipe that is not the run's, InputError, OutputError, and QualityError
+    E_TRAIN_NAN when a loss is no longer a number: the last checkpoint stays as it was.
     """
+    changes = run.changed_by(recipe, may_change) if resume else {}
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(recipe.seed)
     pictures, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
     network = load_features(features).to(place)
-    state = State(make_objective(recipe, network), recipe.train, place)
-    first = state.load(run) if resume else 0
-    if not resume:
+    origin = {"features": network.origin, "pictures": fingerprint(pictures, held_out)}
+    state = State(make_objective(recipe, network), recipe.train, place, origin)
+    if resume:
+        changes |= state.load(run)
+        run.change(recipe, changes, state.done)
+    else:
         run.begin(recipe)
 
+    first = state.done
     crops = Crops(pictures, recipe.data, recipe.seed)
     last = min(recipe.train.steps, stop_at or recipe.train.steps)
-    with Log(run, fresh=not resume) as journal:
+    with Log(run, first) as journal:
         began = time.perf_counter()
         for step, pixels in enumerate(batches(crops, recipe.train.batch, first, last), start=first):
             batch = to_unit(pixels.to(place)).contiguous(memory_format=torch.channels_last)
@@ -78,7 +94,10 @@ def train(
             done = step + 1
             if done % recipe.train.log_every == 0 or done == last or done == 1:
                 rate = (done - first) * recipe.train.batch / (time.perf_counter() - began)
-                report = Step(done, recipe.train.steps, numbers(terms, done), learning_rate, rate, norms)
+                values = numbers(terms, done)
+                report = Step(
+                    done, recipe.train.steps, state.weighted(values), values, learning_rate, rate, norms
+                )
                 journal.step(report)
                 on_step(report)
             if done % recipe.train.save_every == 0 or done == last:
@@ -98,7 +117,7 @@ def numbers(terms: Mapping[str, Tensor], step: int) -> dict[str, float]:
             "E_TRAIN_NAN",
             f"the loss {' and '.join(wrong)} is not a number at step {step}",
             "the weights have diverged",
-            "lower [train] learning_rate and resume: the last checkpoint is good",
+            AFTER_NAN,
         )
     return values
 
@@ -106,8 +125,16 @@ def numbers(terms: Mapping[str, Tensor], step: int) -> dict[str, float]:
 class State:
     """Everything that a checkpoint holds: networks, average, optimisers, random numbers, the step."""
 
-    def __init__(self, objective: Objective, settings: Train, place: torch.device) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        settings: Train,
+        place: torch.device,
+        origin: Mapping[str, str] | None = None,
+    ) -> None:
+        """`origin`: what else decides about the weights and is in no recipe; kept with them."""
         self.objective, self.settings, self.place = objective, settings, place
+        self.origin = dict(origin or {})
         # channels_last *and* bf16: on CPUs each alone gains little, together 5 to 20 times
         objective.networks.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
@@ -125,6 +152,10 @@ class State:
     @property
     def rate(self) -> float:
         return self.settings.learning_rate * rate_factor(self.done, self.settings)
+
+    def weighted(self, values: Mapping[str, float]) -> float:
+        """The one number that goes down."""
+        return sum(self.objective.weights[name] * value for name, value in values.items())
 
     def step(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
         """One optimiser step of every player; its loss terms, and its gradient's norm before clipping."""
@@ -145,7 +176,7 @@ class State:
                     "E_TRAIN_NAN",
                     f"the gradient of {name} is not a number",
                     "the weights have diverged",
-                    "lower [train] learning_rate and resume: the last checkpoint is good",
+                    AFTER_NAN,
                 )
             for group in self.optimisers[name].param_groups:
                 group["lr"] = self.rate
@@ -164,12 +195,30 @@ class State:
         for name, optimiser in self.optimisers.items():
             for index, slots in optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{name}.{index}.{slot}": value for slot, value in slots.items()}
-        run.save_checkpoint(tensors, {"step": self.done})
-        run.save_weights(self.average.module, {"step": str(self.done)})
+        run.save_checkpoint(tensors, {"step": self.done, **self.origin})
+        run.save_weights(self.average.module, {"step": str(self.done), **self.origin})
 
-    def load(self, run: Run) -> int:
-        """Take up a checkpoint; returns the step to go on with."""
+    def load(self, run: Run) -> dict[str, tuple[str, str]]:
+        """Take up a checkpoint. Answers what of its origin is another one now: name -> (then, now)."""
         tensors, state = run.load_checkpoint()
+        changed = {
+            name: (state[name], now)
+            for name, now in self.origin.items()
+            if state.get(name, now) != now  # older checkpoints do not say
+        }
+        if "pictures" in changed:
+            raise InputError(
+                "E_RUN_INVALID",
+                f"cannot resume {run.folder}",
+                "its photographs have changed: others would be held out, and some of those were trained on",
+                "restore [data] content, held_out and seed, or begin a new run",
+            )
+        if state["step"] > self.settings.steps:
+            raise UsageError(
+                "E_SETTING",
+                f"cannot resume {run.folder} with [train] steps = {self.settings.steps}",
+                f"it has done {state['step']} already",
+            )
         load_strictly(self.objective.networks, under(tensors, "network."), str(run.folder))
         load_strictly(self.average, under(tensors, "average."), str(run.folder))
         for name, optimiser in self.optimisers.items():
@@ -182,7 +231,7 @@ class State:
         if "random.cuda" in tensors and self.place.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.place)
         self.done = int(state["step"])
-        return self.done
+        return changed
 
 
 def rate_factor(step: int, settings: Train) -> float:
@@ -204,18 +253,31 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def sheet(generator: nn.Module, pictures: Iterable[Path], side: int = 320, most: int = 6) -> Pictures.Image:
-    """A contact sheet, photo above painting, painted by the byte model that export is judged against."""
+def sheet(
+    generator: nn.Module, pictures: Iterable[Path], side: int = 320, most: int = 6
+) -> Pictures.Image | None:
+    """A contact sheet, photo above painting, painted by the byte model that export is judged against.
+
+    Of the first `most` pictures that can be read; the others before them are named. None where there are none.
+    """
     folded = cast(Generator, generator).folded().float().eval()
     model = FrameModel(folded)
     place = next(generator.parameters()).device
-    columns = []
-    for path in list(pictures)[:most]:
-        photo = read_picture(path)
+    columns: list[tuple[Pictures.Image, Pictures.Image]] = []
+    for path in pictures:
+        if len(columns) == most:
+            break
+        try:
+            photo = read_picture(path)
+        except InputError as error:
+            log.warning("skipped the held-out picture %s: %s", path, error.why)
+            continue
         photo.thumbnail((side, side), Pictures.Resampling.LANCZOS)
         image = torch.from_numpy(np.array(photo))[None].to(place)
         styled = Pictures.fromarray(model(image, torch.ones(1, device=place))[0].cpu().numpy())
         columns.append((photo, styled))
+    if not columns:
+        return None
     whole = Pictures.new("RGB", (side * len(columns), 2 * side), "white")
     for column, pair in enumerate(columns):
         for row, picture in enumerate(pair):
@@ -226,12 +288,14 @@ def sheet(generator: nn.Module, pictures: Iterable[Path], side: int = 320, most:
 class Log:
     """log.jsonl, TensorBoard and the sample pictures of a run."""
 
-    def __init__(self, run: Run, *, fresh: bool) -> None:
+    def __init__(self, run: Run, first: int) -> None:
+        """`first`: the steps that are done; what the log has after them is cut off."""
         from torch.utils.tensorboard import SummaryWriter
 
         self.run = run
-        self.file: TextIO = open(run.log_file, "w" if fresh else "a", encoding="utf-8")  # noqa: SIM115
-        self.board = SummaryWriter(str(run.folder / "tensorboard"))
+        run.cut_log(first)
+        self.file: TextIO = open(run.log_file, "a", encoding="utf-8")  # noqa: SIM115
+        self.board = SummaryWriter(str(run.board), purge_step=first + 1)
 
     def __enter__(self) -> Log:
         return self
@@ -243,6 +307,7 @@ class Log:
     def step(self, report: Step) -> None:
         line = {
             "step": report.step,
+            "loss/total": report.loss,
             **{f"loss/{key}": value for key, value in report.terms.items()},
             "learning_rate": report.learning_rate,
             "pictures_per_s": round(report.pictures_per_s, 3),
@@ -254,6 +319,8 @@ class Log:
             if key != "step":
                 self.board.add_scalar(key, value, report.step)
 
-    def sample(self, step: int, picture: Pictures.Image) -> None:
+    def sample(self, step: int, picture: Pictures.Image | None) -> None:
+        if picture is None:  # no held-out picture can be read, and each was named
+            return
         picture.save(self.run.samples / f"step-{step:06d}.png")
         self.board.add_image("samples", np.asarray(picture), step, dataformats="HWC")

@@ -3,6 +3,7 @@
     recipe.toml               the recipe as used, every default written out
     weights.safetensors       the moving average of the generator's weights: what ships
     checkpoint.safetensors    everything to go on with exactly; checkpoint-previous.safetensors is the one before
+    changes.jsonl             what was changed on resume, and at which step; not there where nothing was
     log.jsonl                 a line per logged step
     samples/step-001000.png   held-out photographs, painted as the exported graph will paint them
     tensorboard/
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,28 @@ from typing import Any
 import tomlkit
 from torch import Tensor, nn
 
-from allaprima.errors import InputError, OutputError
+from allaprima.errors import InputError, UsageError
+from allaprima.sinks.files import write_error, write_whole
 
 from .generators import make_generator
-from .recipe import Recipe, load_recipe, to_table
+from .recipe import Recipe, differences, load_recipe, to_table
 
-__all__ = ["Run"]
+__all__ = ["Change", "Run"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting that was another one before `step`."""
+
+    step: int
+    key: str
+    """As in `--set`: `train.learning_rate`. Besides: `features`, the weights of the feature network."""
+    old: Any
+    new: Any
+
+    @property
+    def line(self) -> str:
+        return f"changed at step {self.step}: {self.key} {json.dumps(self.old)} -> {json.dumps(self.new)}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,14 @@ class Run:
         return self.folder / "checkpoint-previous.safetensors"
 
     @property
+    def changes_file(self) -> Path:
+        return self.folder / "changes.jsonl"
+
+    @property
+    def board(self) -> Path:
+        return self.folder / "tensorboard"
+
+    @property
     def log_file(self) -> Path:
         return self.folder / "log.jsonl"
 
@@ -70,10 +96,71 @@ class Run:
         return load_recipe(self.recipe_file)
 
     def begin(self, recipe: Recipe) -> None:
-        """Make the folder and write the recipe as used."""
-        self.samples.mkdir(parents=True, exist_ok=True)
-        text = tomlkit.dumps(_without_none(to_table(recipe)))
-        write_whole(self.recipe_file, text.encode())
+        """Make the folder and write the recipe as used. What an earlier run left in it goes: whoever resumes or
+        exports before the first save must not find that one's weights."""
+        try:
+            self.samples.mkdir(parents=True, exist_ok=True)
+            for file in (self.checkpoint_file, self.previous_file, self.weights_file, self.changes_file):
+                file.unlink(missing_ok=True)
+            for sample in self.samples.glob("step-*.png"):
+                sample.unlink()
+            if self.board.exists():
+                shutil.rmtree(self.board)
+        except OSError as error:
+            raise write_error(self.folder, error) from error
+        self._write(recipe)
+
+    def changed_by(self, recipe: Recipe, may_change: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
+        """Where `recipe` differs from this run's own: key -> (old, new). `may_change` names keys or whole tables.
+
+        Raises UsageError E_SETTING where others differ: the recipe as used would no longer be true.
+        """
+        changes = differences(self.recipe(), recipe)
+        given = tuple(f"{key}." for key in may_change)
+        wrong = [key for key in changes if not f"{key}.".startswith(given)]
+        if wrong:
+            listed = "; ".join(
+                f"{key} is {json.dumps(changes[key][0])} there and {json.dumps(changes[key][1])} here"
+                for key in wrong
+            )
+            raise UsageError(
+                "E_SETTING",
+                f"{self.folder} was begun with another recipe",
+                listed,
+                f"go on as it was: allaprima train {self.recipe_file} --resume; or name what to change with --set",
+            )
+        return changes
+
+    def change(self, recipe: Recipe, changes: Mapping[str, tuple[Any, Any]], step: int) -> None:
+        """Make `recipe` this run's own from `step` on, and keep a record of what it changed."""
+        if not changes:
+            return
+        before = self.changes_file.read_bytes() if self.changes_file.exists() else b""
+        lines = [vars(Change(step, key, old, new)) for key, (old, new) in changes.items()]
+        write_whole(self.changes_file, before + "".join(json.dumps(line) + "\n" for line in lines).encode())
+        self._write(recipe)
+
+    def changes(self) -> list[Change]:
+        """What was changed on resume, in order."""
+        if not self.changes_file.exists():
+            return []
+        return [Change(**json.loads(line)) for line in self.changes_file.read_text("utf-8").splitlines()]
+
+    def _write(self, recipe: Recipe) -> None:
+        write_whole(self.recipe_file, tomlkit.dumps(_without_none(to_table(recipe))).encode())
+
+    def cut_log(self, step: int) -> None:
+        """Leave the lines up to `step` in the log: what a killed training logged after its last save comes again."""
+        if not self.log_file.exists():
+            return
+        kept = []
+        for line in self.log_file.read_text("utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except ValueError:  # it was being written
+                continue
+        write_whole(self.log_file, "".join(kept).encode())
 
     def generator(self) -> tuple[nn.Module, dict[str, str]]:
         """The trained generator, and the notes saved with its weights (step, network, size)."""
@@ -126,27 +213,8 @@ class Run:
             "E_RUN_INVALID",
             f"cannot resume {self.folder}",
             "; ".join(reasons),
-            "start again without --resume",
+            "start again with --overwrite instead of --resume",
         )
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it. Raises OutputError E_OUTPUT_WRITE."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(
-            "E_OUTPUT_WRITE",
-            f"cannot write {path}",
-            str(error),
-            "what was saved before is still there; make room and resume",
-        ) from None
 
 
 def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
