@@ -53,6 +53,7 @@ def staged(out: Path, *, as_zip: bool) -> Iterator[Path]:
     work: Path | None = None
     try:
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+        before = work.with_suffix(".before")  # beside, not in it: that one is removed whatever happens
         folder = work / out.name
         (folder / "golden").mkdir(parents=True)
         yield folder
@@ -60,14 +61,29 @@ def staged(out: Path, *, as_zip: bool) -> Iterator[Path]:
         if as_zip:
             finished = work / f"{out.name}.zip"
             pack(folder, finished)
-        if out.is_dir():
-            os.replace(out, work / "before")  # a folder cannot be replaced by one call, only moved aside
-        os.replace(finished, out)
+        _replace(out, finished, before)
     except OSError as error:
         raise write_error(out, error) from error
     finally:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _replace(out: Path, finished: Path, before: Path) -> None:
+    """Give `finished` the name `out`. What has it now, folder or file, waits as `before` and comes back on an error."""
+    had = out.exists()
+    if had:
+        os.replace(out, before)  # one call replaces a file by a file only
+    try:
+        os.replace(finished, out)
+    except BaseException:
+        if had:
+            os.replace(before, out)
+        raise
+    if before.is_dir():
+        shutil.rmtree(before, ignore_errors=True)
+    else:
+        before.unlink(missing_ok=True)
 
 
 def write_png(path: Path, image: Image) -> None:

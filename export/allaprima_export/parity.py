@@ -24,7 +24,7 @@ from allaprima.manifest import Parity, Tolerance
 from allaprima.metrics import Difference, compare
 from allaprima.pixels import fit, resize
 from allaprima.threads import available
-from allaprima_train.data import find_pictures, read_picture, split
+from allaprima_train.data import find_pictures, fingerprint, read_picture, split
 from allaprima_train.frame_model import FrameModel
 from allaprima_train.recipe import Recipe
 
@@ -191,11 +191,14 @@ def within(judged: Judged, precision: str, variant: str) -> None:
     )
 
 
-def unseen(recipe: Recipe, folder: Path | None) -> tuple[dict[str, Image], str]:
+def unseen(
+    recipe: Recipe, folder: Path | None, trained_on: str | None = None
+) -> tuple[dict[str, Image], str]:
     """Photographs that were not trained on, and where they come from in words.
 
-    `folder` if given, else what the recipe held out; none where its data is not on this machine. What cannot be
-    read is skipped and named. Raises InputError E_DATA_EMPTY for a `folder` without pictures.
+    `folder` if given, else what the recipe held out; none where its data is not on this machine, or is not what
+    was `trained_on` (a `fingerprint`; older runs have none). What cannot be read is skipped and named.
+    Raises InputError E_DATA_EMPTY for a `folder` without pictures.
     """
     if folder is not None:
         photos, source = _photos(_given(folder)), "pictures given to export"
@@ -205,9 +208,14 @@ def unseen(recipe: Recipe, folder: Path | None) -> tuple[dict[str, Image], str]:
             )
         return photos, source
     try:
-        files = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)[1]
+        trained, files = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
     except InputError:
-        files = []
+        trained, files = [], []
+    if files and trained_on not in (None, fingerprint(trained, files)):
+        return (
+            {},
+            "drawn scenes only: the training photographs have changed since, and with them what is held out",
+        )
     photos = _photos(files)
     if not photos:
         return {}, "drawn scenes only: the training's held-out photographs were not on the machine"

@@ -6,6 +6,7 @@ print(exported.path, exported.judged["fp32"].line)
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from allaprima.manifest import Control, Geometry, Golden, Licence, Lineage, Mani
 from allaprima.pixels import resize
 from allaprima.settings import nearest
 from allaprima_train.generators import Generator
-from allaprima_train.recipe import Recipe
+from allaprima_train.recipe import Recipe, bundle_name
 from allaprima_train.run import Run
 
 from .artefacts import SMALLEST, Border, Grid
@@ -49,7 +50,7 @@ from .parity import (
 )
 from .scenes import golden_scene, scenes
 
-__all__ = ["PRECISIONS", "Exported", "bundle_name", "export"]
+__all__ = ["PRECISIONS", "Exported", "export"]
 
 PRECISIONS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
     "fp32": lambda core: core,
@@ -123,7 +124,7 @@ def export(
     }
 
     on_stage("painting the reference with torch")
-    photos, source = unseen(recipe, pictures)
+    photos, source = unseen(recipe, pictures, noted.get("pictures"))
     reference = Reference(generator)
     wanted = {**scenes(), **photos}
     painted = {name: reference.paint(image, name) for name, image in wanted.items()}
@@ -161,19 +162,6 @@ def export(
     return Exported(
         out, manifest, judged, elsewhere, grid, border, checked, _notes(photos, source, grid, border, recipe)
     )
-
-
-def bundle_name(name: str) -> str:
-    """A recipe's name as a bundle's: `My Style_2` -> `my-style-2`. Raises UsageError E_EXPORT_NAME."""
-    letters = "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in name.lower())
-    if not letters.strip():
-        raise UsageError(
-            "E_EXPORT_NAME",
-            f"cannot make a bundle's name of {name!r}",
-            "it has no letters a to z or digits",
-            "change `name` in the run's recipe.toml",
-        )
-    return "-".join(letters.split())
 
 
 def _require_known(variants: Sequence[str], fixed: Sequence[tuple[int, int]]) -> None:
@@ -270,7 +258,7 @@ def _manifest(
         title=recipe.title or recipe.name,
         version="1",
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        tool={name: version(name) for name in ("allaprima", "torch", "onnx", "onnxruntime")},
+        tool=_versions(),
         inputs=(TensorSpec(name="image", shape=picture),),
         outputs=(TensorSpec(name="styled", shape=picture),),
         geometry=Geometry(minimum=MINIMUM, margin=far or network.margin, stride=network.stride),
@@ -293,6 +281,15 @@ def _manifest(
     )
 
 
+def _versions() -> dict[str, str]:
+    """What made a bundle. ONNX Runtime says itself what it is: it comes as onnxruntime, onnxruntime-gpu, ..."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import, or it reports home
+    import onnxruntime
+
+    installed = {name: version(name) for name in ("allaprima", "torch", "onnx")}
+    return {**installed, "onnxruntime": onnxruntime.__version__}
+
+
 def _lineage(
     recipe: Recipe, run: Run, generator: nn.Module, noted: Mapping[str, str], *, local: bool
 ) -> Lineage:
@@ -300,6 +297,7 @@ def _lineage(
     style = given.style_source or Path(getattr(recipe.objective, "style", "")).name
     finished = datetime.fromtimestamp(run.weights_file.stat().st_mtime, UTC)
     plain = cast(Generator, generator).folded()
+    changes = [f"{change.line[0].upper()}{change.line[1:]}." for change in run.changes()]
     whole = "" if local else "Each pixel depends on the whole picture: tiles of it do not fit together."
     return Lineage(
         method=recipe.method,
@@ -309,10 +307,12 @@ def _lineage(
         gmac_720p=round(billion_macs(generator, 720, 1280), 2),
         style=(style,) if style else (),
         content=given.content_source or "not stated",
-        features=FEATURES.get(recipe.method, "not stated"),
+        features="; ".join(
+            part for part in (FEATURES.get(recipe.method, "not stated"), noted.get("features", "")) if part
+        ),
         steps=int(noted.get("step", recipe.train.steps)),
         trained=finished.strftime("%Y-%m-%d"),
-        notes=" ".join(part for part in (given.notes, whole) if part),
+        notes=" ".join(part for part in (given.notes, *changes, whole) if part),
     )
 
 

@@ -1,10 +1,13 @@
 """From a run folder to a bundle that opens, paints and proves itself; or to nothing at all."""
 
 import argparse
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,8 @@ from allaprima.errors import InputError, OutputError, QualityError, UsageError
 from allaprima.metrics import compare
 from allaprima.stylizer import Stylizer
 from allaprima_export import cli
-from allaprima_export.pipeline import Exported, bundle_name, export
+from allaprima_export.pack import staged
+from allaprima_export.pipeline import Exported, export
 from allaprima_export.scenes import golden_scene
 from allaprima_train.recipe import load_recipe
 from allaprima_train.run import Run
@@ -174,6 +178,88 @@ def test_what_exists_is_only_replaced_when_asked_and_only_if_it_is_a_bundle(
     assert [path.name for path in tmp_path.iterdir()] == ["study.prima"]
 
 
+@pytest.fixture
+def any_zip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of names: what is zipped need not be a bundle."""
+    from allaprima_export import pack
+
+    monkeypatch.setattr(pack, "pack", lambda folder, file: file.write_bytes(b"a new zip"))
+
+
+def bundle_at(place: Path, as_zip: bool) -> bytes:
+    """Something that stands for an old bundle; its one file's content."""
+    if as_zip:
+        place.write_bytes(b"an old zip")
+    else:
+        place.mkdir()
+        (place / "manifest.json").write_text("an old folder")
+    return b"an old zip" if as_zip else b"an old folder"
+
+
+@pytest.mark.usefixtures("any_zip")
+@pytest.mark.parametrize("as_zip", [False, True])
+@pytest.mark.parametrize("was_zip", [False, True])
+def test_folders_and_zips_replace_each_other(tmp_path: Path, as_zip: bool, was_zip: bool) -> None:
+    out = tmp_path / "study.prima"
+    bundle_at(out, was_zip)
+    with staged(out, as_zip=as_zip) as folder:
+        (folder / "manifest.json").write_text("a new one")
+    assert out.is_file() == as_zip
+    assert as_zip or (out / "manifest.json").read_text() == "a new one"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.usefixtures("any_zip")
+@pytest.mark.parametrize("as_zip", [False, True])
+@pytest.mark.parametrize("was_zip", [False, True])
+def test_a_bundle_comes_back_when_its_successor_cannot_take_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_zip: bool, was_zip: bool
+) -> None:
+    out = tmp_path / "study.prima"
+    old = bundle_at(out, was_zip)
+    replace = os.replace
+
+    def refused(source: Path, target: Path) -> None:
+        if Path(target) == out and ".part" in str(source):
+            raise PermissionError(13, "Permission denied")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(OutputError), staged(out, as_zip=as_zip) as folder:
+        (folder / "manifest.json").write_text("a new one")
+    assert (out if was_zip else out / "manifest.json").read_bytes() == old
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_the_onnx_runtime_for_gpus_can_export_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same module under another distribution's name."""
+    import onnxruntime
+
+    from allaprima_export import pipeline
+
+    def version(name: str) -> str:
+        if name == "onnxruntime":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(pipeline, "version", version)
+    assert pipeline._versions()["onnxruntime"] == onnxruntime.__version__
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_the_lineage_tells_changes_and_the_feature_network(small_run: Run, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(small_run.folder, run.folder)
+    recipe = run.recipe()
+    lower = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, learning_rate=5e-4))
+    run.change(lower, run.changed_by(lower, ["train.learning_rate"]), step=3)
+    run.save_weights(run.generator()[0], {"step": "7", "features": "vgg.safetensors, SHA-256 ab12"})
+    lineage = export(run.folder, tmp_path / "study.prima", variants=["fp32"]).manifest.lineage
+    assert "Changed at step 3: train.learning_rate 0.001 -> 0.0005." in lineage.notes
+    assert lineage.features.endswith("; vgg.safetensors, SHA-256 ab12")
+    assert "SHA-256" in (tmp_path / "study.prima" / "card.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [
@@ -198,12 +284,6 @@ def test_what_cannot_be_exported_is_said_in_words(
 def test_a_folder_that_is_no_run_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a training run"):
         export(tmp_path, tmp_path / "x.prima")
-
-
-def test_names_become_what_a_bundle_may_be_called() -> None:
-    assert bundle_name("My Style_2 (final)") == "my-style-2-final"
-    with pytest.raises(UsageError):
-        bundle_name("星空")
 
 
 @pytest.mark.usefixtures("traced_before")

@@ -15,7 +15,7 @@ from allaprima_export.edges import attach_edges
 from allaprima_export.half import half
 from allaprima_export.parity import TOLERANCES, Judged, Painter, Reference, judge, unseen, within
 from allaprima_export.scenes import scenes
-from allaprima_train.data import find_pictures, split
+from allaprima_train.data import find_pictures, fingerprint, split
 from allaprima_train.run import Run
 
 
@@ -95,6 +95,15 @@ def test_parity_is_measured_on_what_the_training_held_out(small_run: Run) -> Non
     assert set(photos) == {path.name for path in held_out}
     assert not set(photos) & {path.name for path in trained_on}
     assert source == "photographs held out from training"
+
+
+def test_photographs_that_changed_since_the_training_do_not_count_as_unseen(small_run: Run) -> None:
+    recipe = small_run.recipe()
+    trained_on, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
+    assert len(unseen(recipe, None, fingerprint(trained_on, held_out))[0]) == 2
+    photos, source = unseen(recipe, None, fingerprint(trained_on[1:], held_out))
+    assert photos == {}
+    assert "have changed since" in source
 
 
 def test_without_the_training_data_parity_says_that_it_saw_drawn_scenes_only(
