@@ -71,8 +71,8 @@ def test_an_opset_that_is_not_written_is_refused_with_those_that_are() -> None:
 def test_a_weight_that_is_nan_is_named() -> None:
     generator = trained.strong("mobile", "nano")
     with torch.no_grad():
-        generator.head.full[0, 0, 0, 0] = torch.nan
-    with pytest.raises(QualityError, match=r"runs/x.*1 of its weights.*head\.full \(1\)") as caught:
+        generator.head.filter[0, 0, 0, 0] = torch.nan
+    with pytest.raises(QualityError, match=r"runs/x.*1 of its weights.*head\.filter \(1\)") as caught:
         require_finite(generator, "runs/x")
     assert caught.value.code == "E_WEIGHTS_FINITE"
 

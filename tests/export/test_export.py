@@ -116,7 +116,7 @@ def test_the_reference_network_exports_too(tmp_path: Path) -> None:
 def test_a_poisoned_network_leaves_nothing_behind(tmp_path: Path, poison: float) -> None:
     generator = trained.strong("mobile", "nano")
     with torch.no_grad():
-        generator.up.full.fill_(poison)
+        generator.up.filter.fill_(poison)
     run = trained.make_run(tmp_path / "r", generator, "mobile", "nano")
     with pytest.raises(QualityError):
         export(run.folder, tmp_path / "bad.prima")

@@ -85,7 +85,7 @@ def test_the_time_left_of_a_resumed_training_counts_from_where_it_went_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("rich.progress.monotonic", lambda: now[0])
+    monkeypatch.setattr("rich.console.monotonic", lambda: now[0])
     with cli.Progress(as_json=False) as progress:
         now[0] += 60  # loading
         for step in (5010, 5020, 5030):
