@@ -1,4 +1,4 @@
-"""The one place that writes files: complete under their name, or not there at all.
+"""How pictures, videos and other files are written: complete under their name, or not there at all.
 
 A job writes to a temporary file beside the output and renames it when it is complete, so that a half file is never
 taken for a finished one, and a finished one never lost to a failed second try.
