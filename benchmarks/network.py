@@ -90,7 +90,7 @@ def _random_model() -> tuple[bytes, str, float]:
 
     torch.manual_seed(0)
     network = make_generator("mobile", "small").eval()
-    sizes = {"period": network.period, "stride": network.stride, "margin": network.margin}
+    sizes = {name: getattr(network, name) for name in ("period", "stride", "margin", "veil")}
     model = attach_edges(trace(in_bytes(network)), **sizes).SerializeToString()
     return model, "random (mobile-small)", billion_macs(network, HEIGHT, WIDTH)
 

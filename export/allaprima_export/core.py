@@ -1,6 +1,6 @@
 """The network as ONNX: folded, in bytes, traced by torch. The pixel edges around it are `edges.py`.
 
-Only what computes is traced, (1, C, H/p, W/p) packed pixels -> the change to them. So the traced graph is a
+Only what computes is traced, (1, C, H/p, W/p) packed pixels -> the paint on them. So the traced graph is a
 plain row of convolutions, and how bytes get in and out is written by hand, where it can be made fast.
 """
 
@@ -22,7 +22,7 @@ from allaprima_train.generators import Generator
 
 __all__ = ["IN", "OPSETS", "OUT", "billion_macs", "in_bytes", "reach", "require_finite", "to_opset", "trace"]
 
-IN, OUT = "packed", "change"
+IN, OUT = "packed", "paint"
 """Names of the traced graph's one input and one output."""
 
 TRACED_OPSET = 18  # the lowest that torch writes
@@ -69,14 +69,14 @@ def in_bytes(generator: nn.Module) -> nn.Module:
 
 
 def trace(network: nn.Module) -> onnx.ModelProto:
-    """The `packed_change` of `in_bytes`' network as a model with open height and width, opset 18."""
+    """The `packed_paint` of `in_bytes`' network as a model with open height and width, opset 18."""
     generator = cast(Generator, network)
     period, stride = generator.period, generator.stride
     sample = torch.zeros(1, 3 * period**2, 4 * stride // period, 6 * stride // period)
     any_size = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
     with _quiet():
         program = torch.onnx.export(
-            _Change(network).eval(),
+            _Paint(network).eval(),
             (sample,),
             dynamo=True,
             external_data=False,
@@ -107,7 +107,7 @@ def billion_macs(generator: nn.Module, height: int, width: int) -> float:
     period = cast(Generator, generator).period
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         packed = torch.empty(1, 3 * period**2, height // period, width // period)
-        cast(Generator, plain.to("meta")).packed_change(packed)
+        cast(Generator, plain.to("meta")).packed_paint(packed)
     return counter.get_total_flops() / 2e9
 
 
@@ -122,20 +122,20 @@ def reach(generator: nn.Module) -> int | None:
     packed = torch.rand(1, 3 * period**2, cells, cells, generator=torch.Generator().manual_seed(0))
     packed.requires_grad_(True)
     middle = cells // 2
-    answer = plain.packed_change(packed)[..., middle, middle].sum()
+    answer = plain.packed_paint(packed)[..., middle, middle].sum()
     (gradient,) = torch.autograd.grad(answer, packed)
     touched = gradient.abs().sum((0, 1, 2)).nonzero().flatten() - middle
     farthest = int(touched.abs().max())
     return None if farthest >= middle - 1 else (farthest + 1) * period - 1
 
 
-class _Change(nn.Module):
+class _Paint(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
 
     def forward(self, packed: Tensor) -> Tensor:
-        return cast(Generator, self.generator).packed_change(packed)
+        return cast(Generator, self.generator).packed_paint(packed)
 
 
 def _convolutions(module: Any) -> list[nn.Conv2d]:

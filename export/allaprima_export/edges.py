@@ -1,15 +1,15 @@
 """The pixel edges of the exported graph: bytes in, bytes out, any size. Written by hand, because it is worth it.
 
     image  ─ Pad ─ Reshape ─ Transpose ─ Reshape ─ Cast ─┬─ Transpose ─ network ─ Transpose ─ x strength ─┐
-             edge  into cells of period x period, bytes  └─────────────────────────────────────────────── + ─ + 0.5
+             edge  into cells of period x period, bytes  └─ x (1 - (1 - veil) strength) ───────────────── + ─ + 0.5
     styled ─ Slice ─ Reshape ─ Transpose ─ Reshape ─ Cast ─ Clip ───────────────────────────────────────────────┘
 
 What moves pixels moves bytes, a quarter of the floats, in runs of a cell's row. The sum is made with channels
 last; so the two transposes around the network stand alone, and OpenVINO, whose convolutions want channels last
 anyway, leaves them out. TensorRT wants the Cast before and after them, too.
 
-Strength 0 gives the picture back bit for bit in every precision: a byte is exact in bf16 and fp16, and nothing
-is added to it but one half. The forms were chosen by timing: docs/performance.md.
+Strength 0 gives the picture back bit for bit in every precision: a byte is exact in bf16 and fp16, it is multiplied
+by one, and nothing is added to it but one half. The forms were chosen by timing: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -27,13 +27,20 @@ __all__ = ["attach_edges"]
 
 
 def attach_edges(
-    core: onnx.ModelProto, *, period: int, stride: int, margin: int, fixed: tuple[int, int] | None = None
+    core: onnx.ModelProto,
+    *,
+    period: int,
+    stride: int,
+    margin: int,
+    veil: float,
+    fixed: tuple[int, int] | None = None,
 ) -> onnx.ModelProto:
-    """Wrap a traced `core` (float32 packed bytes -> float32 change) into the contract of docs/bundle.md.
+    """Wrap a traced `core` (float32 packed bytes -> float32 paint) into the contract of docs/bundle.md.
 
     image uint8 [1, height, width, 3] RGB, strength float32 [1] -> styled uint8 [1, height, width, 3] RGB.
     `margin` edge pixels are repeated around the picture, more at the bottom and right up to a multiple of
-    `stride`, and cut off again. `fixed` (height, width) builds the size in: no shape is computed at run time.
+    `stride`, and cut off again. `veil` is the share of the picture that shines through at full strength. `fixed`
+    (height, width) builds the size in: no shape is computed at run time.
     """
     opset = core.opset_import[0].version
     graph = _Graph()
@@ -48,8 +55,11 @@ def attach_edges(
     graph.node("Transpose", cells, perm=[0, 3, 1, 2], name=IN)
     graph.nodes.extend(core.graph.node)
     graph.constants.extend(core.graph.initializer)
-    change = graph.node("Transpose", OUT, perm=[0, 2, 3, 1])
-    painted = graph.node("Add", graph.node("Mul", change, "strength"), cells)
+    paint = graph.node("Transpose", OUT, perm=[0, 2, 3, 1])
+    # picture + strength (veil picture + paint - picture), so that strength 0 is the picture times exactly one
+    less = graph.node("Mul", "strength", graph.constant([1 - veil], np.float32))
+    share = graph.node("Sub", graph.constant([1], np.float32), less)
+    painted = graph.node("Add", graph.node("Mul", cells, share), graph.node("Mul", paint, "strength"))
     # One half and a clip before the cast: a bare cast truncates, wraps 300 to 44, and is undefined elsewhere.
     rounded = graph.node("Add", painted, graph.constant(0.5, np.float32))
     clipped = graph.node("Clip", rounded, graph.constant(0, np.float32), graph.constant(255, np.float32))

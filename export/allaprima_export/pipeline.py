@@ -191,7 +191,14 @@ def _variant_name(precision: str, size: tuple[int, int] | None) -> str:
 
 def _wrap(core: onnx.ModelProto, generator: nn.Module, size: tuple[int, int] | None) -> onnx.ModelProto:
     network = cast(Generator, generator)
-    return attach_edges(core, period=network.period, stride=network.stride, margin=network.margin, fixed=size)
+    return attach_edges(
+        core,
+        period=network.period,
+        stride=network.stride,
+        margin=network.margin,
+        veil=network.veil,
+        fixed=size,
+    )
 
 
 def _at_size(

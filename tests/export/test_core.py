@@ -49,9 +49,9 @@ def test_the_byte_network_answers_255_times_the_unit_network_and_leaves_it_alone
     # (rows, columns, row, column, colour), as the edges pack it
     cells = image.reshape(1, 48 // p, p, 64 // p, p, 3).permute(0, 2, 4, 5, 1, 3).flatten(1, 3)
     with torch.no_grad():
-        before = generator.packed_change(packed / 255)
-        ours = in_bytes(generator).packed_change(cells)
-        after = generator.packed_change(packed / 255)
+        before = generator.packed_paint(packed / 255)
+        ours = in_bytes(generator).packed_paint(cells)
+        after = generator.packed_paint(packed / 255)
     theirs = before.unflatten(1, (3, p * p)).transpose(1, 2).flatten(1, 2) * 255
     assert float((ours - theirs).abs().max()) < 2e-2
     assert torch.equal(before, after)

@@ -41,6 +41,7 @@ def model(network: str, size: str, opset: int = 18, fixed: tuple[int, int] | Non
         period=generator.period,
         stride=generator.stride,
         margin=generator.margin,
+        veil=generator.veil,
         fixed=fixed,
     )
 

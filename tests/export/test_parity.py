@@ -20,7 +20,8 @@ from allaprima_train.run import Run
 
 
 def judged(core: onnx.ModelProto, generator: torch.nn.Module, precision: str = "fp32") -> Judged:
-    model = attach_edges(core, period=generator.period, stride=generator.stride, margin=generator.margin)
+    sizes = {name: getattr(generator, name) for name in ("period", "stride", "margin", "veil")}
+    model = attach_edges(core, **sizes)
     reference = Reference(generator)
     pictures = scenes()
     painted = {name: reference.paint(image, name) for name, image in pictures.items()}

@@ -1,6 +1,6 @@
 """Generators: networks that paint. One file each.
 
-A generator is a module (N, 3, H, W) float RGB in [0, 1] -> same shape, with `packed_change`, `folded`, `period`,
+A generator is a module (N, 3, H, W) float RGB in [0, 1] -> same shape, with `packed_paint`, `folded`, `veil`, `period`,
 `stride` and `margin` as `mobile.py` explains them: all that training and export ask of it.
 """
 
@@ -23,9 +23,10 @@ class Generator(Protocol):
     period: int
     stride: int
     margin: int
+    veil: float
 
     def __call__(self, x: Tensor) -> Tensor: ...
-    def packed_change(self, packed: Tensor) -> Tensor: ...
+    def packed_paint(self, packed: Tensor) -> Tensor: ...
     def folded(self) -> nn.Module: ...
 
 

@@ -1,11 +1,11 @@
 """The generator that ships: plain 3x3 convolutions at a quarter and an eighth of the resolution.
 
-    pixels --unshuffle 4--> stem --stride 2--> residual blocks --up 2--> + --> head, up 4 --> change
+    pixels --unshuffle 4--> stem --stride 2--> residual blocks --up 2--> + --> head, up 4 --> paint
                               └──────────────────────────────────────────┘
 
-It answers the *change* to the picture, so that strength is a factor and strength 0 is the picture itself. Three tenths
-of the photograph shine through and keep the fine lines that paint at a quarter of the resolution cannot have; all the
-rest it has to paint. With the whole photograph as a skip, it learned to colour photographs, and no strokes.
+Three tenths of the photograph shine through (`veil`) and keep the fine lines that paint at a quarter of the resolution
+cannot have; all the rest it has to paint. With the whole photograph as a skip, it learned to colour photographs, and
+no strokes.
 No normalisation, reflection padding or transposed convolution: see docs/performance.md for what each
 would cost. `small` has 7.2 GMAC at 1280x720.
 """
@@ -61,16 +61,17 @@ class Mobile(nn.Module):
         self.head = SmoothUp(quarter, 3, self.period, gain=0.3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + F.pixel_shuffle(self.packed_change(F.pixel_unshuffle(x, self.period)), self.period)
+        paint = F.pixel_shuffle(self.packed_paint(F.pixel_unshuffle(x, self.period)), self.period)
+        return self.veil * x + paint
 
-    def packed_change(self, packed: Tensor) -> Tensor:
-        """(N, 48, H/4, W/4) unshuffled pixels -> the change to them, same shape: all that is exported."""
+    def packed_paint(self, packed: Tensor) -> Tensor:
+        """(N, 48, H/4, W/4) unshuffled pixels -> the paint on them, same shape: all that is exported."""
         stem = F.relu(self.stem(packed))
         x = F.relu(self.down(stem))
         x = self.blocks(x)
         x = F.relu(F.pixel_shuffle(self.up(x), 2) + stem)
-        change: Tensor = self.head(x) - (1 - self.veil) * packed
-        return change
+        paint: Tensor = self.head(x)
+        return paint
 
     def folded(self) -> Mobile:
         """A copy with every folding convolution replaced by the plain one that it amounts to."""

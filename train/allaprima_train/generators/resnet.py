@@ -38,6 +38,7 @@ class Resnet(nn.Module):
     period = 1  # the exported graph hands it plain pixels
     stride = 4
     margin = 16
+    veil = 0.0  # it paints the whole picture
 
     def __init__(self, size: str = "base", width: int = 32) -> None:
         super().__init__()
@@ -50,17 +51,17 @@ class Resnet(nn.Module):
         self.head = nn.Conv2d(width, 3, 9, 1, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.packed_change(x)
+        return self.packed_paint(x)
 
-    def packed_change(self, packed: Tensor) -> Tensor:
+    def packed_paint(self, packed: Tensor) -> Tensor:
         x = F.relu(self.stem(packed))
         x = F.relu(self.down1(x))
         x = F.relu(self.down2(x))
         x = self.blocks(x)
         x = F.relu(self.up1(F.interpolate(x, scale_factor=2.0)))
         x = F.relu(self.up2(F.interpolate(x, scale_factor=2.0)))
-        change: Tensor = self.head(x) - packed  # this network paints the whole picture, not a change to it
-        return change
+        paint: Tensor = self.head(x)
+        return paint
 
     def folded(self) -> Resnet:
         return self  # instance norm depends on the picture: nothing folds
