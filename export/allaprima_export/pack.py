@@ -12,8 +12,8 @@ from pathlib import Path
 
 from allaprima.archive import MANIFEST, pack
 from allaprima.errors import OutputError, UsageError
+from allaprima.files import write_error
 from allaprima.frame import Image
-from allaprima.sinks.files import write_error
 
 __all__ = ["licence_text", "require_free", "staged", "write_png"]
 

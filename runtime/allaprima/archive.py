@@ -7,10 +7,10 @@ archive has nothing to climb out with; whatever else lies there is refused by `B
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .errors import BundleError, OutputError, QualityError
+from .files import write_whole
 from .manifest import METADATA_MANIFEST, METADATA_VARIANT, FileRecord, Manifest
 from .onnx_file import inspect
 
@@ -194,7 +195,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
             )
     names = [name for name in files.names() if name != MANIFEST]
     sealed = replace(manifest, files={name: record(files.read(name)) for name in names})
-    _write_whole(folder / MANIFEST, sealed.to_json())
+    write_whole(folder / MANIFEST, sealed.to_json())
     return Bundle.open(folder).manifest
 
 
@@ -203,7 +204,8 @@ def pack(folder: Path, path: Path, *, overwrite: bool = False) -> None:
 
     Stored, not deflated: weights shrink by a few percent only, deflate differs between zlib versions, and
     stored members can be read in place. Raises OutputError E_OUTPUT_EXISTS, E_OUTPUT_FOLDER (a folder is never
-    replaced; nor may the zip lie in the bundle, which would not be one any more), E_OUTPUT_WRITE, BundleError.
+    replaced; nor may the zip lie in the bundle, which would not be one any more), BundleError, and what
+    `write_whole` raises.
     """
     from .bundle import Bundle
 
@@ -218,36 +220,14 @@ def pack(folder: Path, path: Path, *, overwrite: bool = False) -> None:
         raise OutputError("E_OUTPUT_EXISTS", what, "it exists", "choose another name")
     bundle = Bundle.open(folder)
     names = [MANIFEST, *sorted(bundle.manifest.files)]  # the manifest first: readable from a stream
-    with _whole(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    packed = io.BytesIO()  # a bundle is a few megabytes
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for name in names:
             member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             member.create_system = 3  # Unix, also when packed on Windows
             member.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(member, bundle.read(name))
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    with _whole(path) as temporary:
-        temporary.write_bytes(data)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends well, and goes otherwise."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, packed.getvalue())
 
 
 def printable(name: str) -> str:
@@ -278,13 +258,4 @@ def _too_large(path: Path, name: str) -> BundleError:
         f"refused {path}: {name}",
         f"it is larger than {MAX_FILE_BYTES >> 20} MiB",
         "give a bundle of a style",
-    )
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        "E_OUTPUT_WRITE",
-        f"cannot write {path}",
-        error.strerror or str(error),
-        "check the folder and the disk",
     )

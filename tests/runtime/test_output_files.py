@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from allaprima.errors import OutputError
-from allaprima.sinks.files import Draft, write_whole
+from allaprima.files import Draft, write_whole
 
 
 def code_of(path: Path, **how: object) -> str:
@@ -48,9 +48,9 @@ def test_windows_which_opens_no_folders_is_not_asked_to(out: Path, monkeypatch: 
     flushed: list[Path] = []
     draft = Draft(out / "a.bin")
     draft.temp.write_bytes(b"whole")
-    monkeypatch.setattr("allaprima.sinks.files._flush", flushed.append)
+    monkeypatch.setattr("allaprima.files._flush", flushed.append)
     with monkeypatch.context() as windows:
-        windows.setattr("allaprima.sinks.files.os.name", "nt")
+        windows.setattr("allaprima.files.os.name", "nt")
         draft.commit()
     assert (out / "a.bin").read_bytes() == b"whole"
     assert flushed == [draft.temp]
@@ -118,7 +118,7 @@ def test_two_jobs_on_one_output_do_not_meet(out: Path) -> None:
 
 def test_the_lock_of_a_killed_job_is_taken_over_and_a_living_one_respected(out: Path) -> None:
     script = (
-        "import sys; from allaprima.sinks.files import Draft; Draft(sys.argv[1]); print('held', flush=True);"
+        "import sys; from allaprima.files import Draft; Draft(sys.argv[1]); print('held', flush=True);"
         "sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(out / "a.bin")]

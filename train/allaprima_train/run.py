@@ -25,7 +25,7 @@ import tomlkit
 from torch import Tensor, nn
 
 from allaprima.errors import InputError, UsageError
-from allaprima.sinks.files import write_error, write_whole
+from allaprima.files import write_error, write_whole
 
 from .generators import make_generator
 from .recipe import Recipe, differences, load_recipe, to_table

@@ -9,9 +9,9 @@ from typing import Any, Self
 from PIL import Image as Pictures
 
 from ..errors import OutputError
+from ..files import Draft, write_error
 from ..frame import Frame
 from ..pixels import resize
-from .files import Draft, write_error
 
 __all__ = ["FORMATS", "PictureSink"]
 

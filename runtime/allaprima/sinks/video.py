@@ -19,12 +19,12 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from ..errors import DeviceError, OutputError, RunError
+from ..files import Draft, write_error
 from ..frame import Frame, Image
 from ..pixels import pad_edge, resize
 from ..sources.colour import Colour, convert
 from ..sources.source import Source
 from ..sources.video import VideoSource
-from .files import Draft, write_error
 from .tracks import Tracks
 
 __all__ = ["FORMATS", "VideoSink"]

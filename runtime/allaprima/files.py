@@ -1,4 +1,4 @@
-"""How pictures, videos and other files are written: complete under their name, or not there at all.
+"""The one place that writes files: complete under their name, or not there at all.
 
 A job writes to a temporary file beside the output and renames it when it is complete, so that a half file is never
 taken for a finished one, and a finished one never lost to a failed second try.
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import OutputError
+from .errors import OutputError
 
 __all__ = ["Draft", "write_error", "write_whole"]
 
