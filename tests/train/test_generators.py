@@ -1,4 +1,4 @@
-"""Generators and losses: the fold, the balance, the border, and what the losses must notice."""
+"""Generators and losses: the fold, the grid, the border, and what the losses must notice."""
 
 from typing import cast
 
