@@ -268,7 +268,9 @@ def _manifest(
         tool=_versions(),
         inputs=(TensorSpec(name="image", shape=picture),),
         outputs=(TensorSpec(name="styled", shape=picture),),
-        geometry=Geometry(minimum=MINIMUM, margin=far or network.margin, stride=network.stride),
+        geometry=Geometry(
+            minimum=MINIMUM, margin=far or network.margin, stride=network.stride, whole=far is None
+        ),
         controls=(
             Control(
                 name="strength",

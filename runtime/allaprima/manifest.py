@@ -155,6 +155,8 @@ class Geometry:
     """Pixels beyond a pixel that can change it: how far tiles have to overlap."""
     stride: Positive = 1
     """Tiles that begin at multiples of this see the same grid as the whole picture."""
+    whole: bool = False
+    """Whether a pixel depends on the whole picture (instance norm): tiles of it would not fit together."""
 
 
 @dataclass(frozen=True, kw_only=True)

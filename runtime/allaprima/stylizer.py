@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from . import backends, settings
 from .bundle import Bundle, find_style
-from .errors import InputError, RunError, UsageError
+from .errors import AllaPrimaError, InputError, RunError, UsageError
 from .frame import Frame, Image
 from .manifest import Control, resolve_shape
 from .pixels import resize
 from .placement import Placement, place
+from .tiles import SMALLEST_SIDE, Tiling, best_side, free_bytes, out_of_memory, tile_picture
 
 __all__ = ["Report", "Stylizer"]
 
@@ -55,16 +56,25 @@ class Stylizer:
     """Make one with `Stylizer.open`."""
 
     def __init__(
-        self, bundle: Bundle, *, backend: str | None, precision: str | None, threads: int | None
+        self,
+        bundle: Bundle,
+        *,
+        backend: str | None,
+        precision: str | None,
+        threads: int | None,
+        tile: int | None = None,
     ) -> None:
         self.bundle = bundle
         self._backend = backend
         self._precision = precision
         self._threads = threads
+        self._tile = tile
         self._controls: dict[str, NDArray[np.float32]] = {}
         self._states: dict[str, NDArray[Any]] = {}
         self._started: backends.Started | None = None
+        self._picture: tuple[int, int] | None = None  # (height, width) that it is ready for
         self._placement: Placement | None = None
+        self._tiling: Tiling | None = None
         self._passed_over: dict[str, str] = {}
         self._restarts = 0
         self._closed = False
@@ -79,6 +89,7 @@ class Stylizer:
         precision: str | None = None,
         threads: int | None = None,
         size: tuple[int, int] | None = None,
+        tile: int | None = None,
     ) -> Stylizer:
         """Open a style by name, path or bundle.
 
@@ -86,11 +97,14 @@ class Stylizer:
         the best that starts. `precision` is fp32, bf16, fp16 or int8; None: the one that the device is fastest
         in and the style has. `threads` None: all processors that this process may use. `size` is the
         (width, height) of the frames to come: the backend starts and warms up now; None: at the first frame.
+        `tile` is the largest side of the tiles that pictures are painted in, 0 for never; None: what is larger
+        than a 4K frame or than the free memory (tiles.py). Pictures that fail for lack of memory are tried again
+        in smaller tiles.
 
         Raises UsageError for names that do not exist, BundleError, DeviceError for what does not run here.
         """
         bundle = style if isinstance(style, Bundle) else Bundle.open(find_style(style))
-        stylizer = cls(bundle, backend=backend, precision=precision, threads=threads)
+        stylizer = cls(bundle, backend=backend, precision=precision, threads=threads, tile=tile)
         if size is not None:
             stylizer._start((size[1], size[0]))
         return stylizer
@@ -107,8 +121,17 @@ class Stylizer:
         """(H, W, 3) uint8 RGB -> (s·H, s·W, 3) uint8 RGB, a new array; s is the bundle's scale, mostly 1."""
         _check(image)
         size = (image.shape[0], image.shape[1])
-        if self._placement is None or self._placement.picture != size:
-            self._start(size)
+        while True:
+            if self._picture != size:
+                self._start(size)
+            try:
+                return self._paint_tiles(image) if self._tiling else self._paint_whole(image)
+            except RunError as error:
+                if not (out_of_memory(error) and self._shrink_tiles(size)):
+                    raise
+
+    def _paint_whole(self, image: Image) -> Image:
+        """(H, W, 3) of the placement's size -> (s·H, s·W, 3)."""
         assert self._started is not None
         assert self._placement is not None
         manifest = self.bundle.manifest
@@ -118,14 +141,23 @@ class Stylizer:
         except (
             Exception
         ) as error:  # a vendor raises anything; its words are the reason, and stay as the cause
+            height, width = image.shape[:2]
             raise RunError(
                 "E_BACKEND_RUN",
-                f"{self._started.backend.description} failed on a picture of {size[1]}x{size[0]}",
+                f"{self._started.backend.description} failed on a picture of {width}x{height}",
                 str(error).strip() or type(error).__name__,
                 "try a smaller --size or another --backend",
             ) from error
         self._states = {state.name: answer[state.next_name] for state in manifest.states}
         return self._placement.lift(answer[manifest.outputs[0].name])
+
+    def _paint_tiles(self, image: Image) -> Image:
+        assert self._tiling is not None
+        height, width = (side * self._tiling.scale for side in image.shape[:2])
+        painting = np.empty((height, width, 3), np.uint8)
+        for tile in self._tiling:
+            painting[tile.target] = self._paint_whole(image[tile.cut])[tile.middle]
+        return painting
 
     @property
     def controls(self) -> dict[str, float | list[float]]:
@@ -173,8 +205,12 @@ class Stylizer:
                 "the stylizer starts with the first frame",
                 "open it with size=(width, height), or paint first",
             )
-        height, width = self._placement.picture
+        assert self._picture is not None
+        height, width = self._picture
         degraded = list(self._started.backend.notes)
+        if self._tiling:
+            tile_height, tile_width = self._tiling.tile
+            degraded.append(f"painted in {len(self._tiling)} tiles of {tile_width}x{tile_height}")
         if self._placement.shrinks:
             inner_height, inner_width = self._placement.inner
             degraded.append(
@@ -197,7 +233,7 @@ class Stylizer:
         """Give the backend's memory back."""
         if self._started is not None:
             self._started.backend.close()
-        self._started, self._placement, self._closed = None, None, True
+        self._started, self._placement, self._picture, self._closed = None, None, None, True
 
     def __enter__(self) -> Stylizer:
         return self
@@ -208,18 +244,27 @@ class Stylizer:
         self.close()
 
     def _start(self, picture: tuple[int, int]) -> None:
-        """Start for pictures of this (height, width): sizes are built in, see the backends."""
+        """Start for pictures of this (height, width), in smaller tiles where memory is too short for it."""
+        while True:
+            try:
+                return self._start_in(picture, self._tile_up(picture))
+            except AllaPrimaError as error:
+                if not (out_of_memory(error) and self._shrink_tiles(picture)):
+                    raise
+
+    def _start_in(self, picture: tuple[int, int], tiling: Tiling | None) -> None:
+        """Start for one size: sizes are built in, see the backends."""
         if self._closed:
             raise RunError("E_STYLIZER_CLOSED", "this stylizer is closed", next="open another one")
-        placement = place(picture, self.bundle.manifest)
+        placement = place(tiling.tile if tiling else picture, self.bundle.manifest)
         if self._started is not None and self._placement is not None:
             self._restarts += 1
             if placement.tensor == self._placement.tensor:  # only laid in differently
-                self._placement = placement
+                self._placement, self._picture, self._tiling = placement, picture, tiling
                 self.reset()
                 return
             self._started.backend.close()
-        previous, self._started, self._placement = self._started, None, None
+        previous, self._started, self._placement, self._picture = self._started, None, None, None
         started = backends.start(
             self.bundle,
             self._sample(placement),
@@ -230,8 +275,34 @@ class Stylizer:
         )
         if previous is None:
             self._passed_over = started.passed_over
-        self._started, self._placement = started, placement
+        self._started, self._placement, self._picture, self._tiling = started, placement, picture, tiling
         self.reset()
+
+    def _tile_up(self, picture: tuple[int, int]) -> Tiling | None:
+        """How to cut a picture of this (height, width); None where it is painted whole."""
+        if self._tile == 0 or not self._can_tile:
+            return None
+        geometry = self.bundle.manifest.geometry
+        side = self._tile or best_side(picture, geometry, free_bytes())
+        if side is None:
+            return None
+        tiling = tile_picture(picture, geometry, side)
+        return tiling if len(tiling) > 1 else None
+
+    def _shrink_tiles(self, picture: tuple[int, int]) -> bool:
+        """Halve the tiles for all that comes; False where that is not possible any more."""
+        side = max(self._tiling.tile if self._tiling else picture) // 2
+        if not self._can_tile or self._tile == 0 or side < SMALLEST_SIDE:
+            return False
+        self._tile, self._picture = side, None
+        return True
+
+    @property
+    def _can_tile(self) -> bool:
+        """Not with memory from frame to frame, nor with a look at the whole picture, nor in built-in sizes only."""
+        manifest = self.bundle.manifest
+        open_size = any(variant.fixed is None for variant in manifest.variants)
+        return open_size and not manifest.states and not manifest.geometry.whole
 
     def _sample(self, placement: Placement) -> dict[str, NDArray[Any]]:
         """Inputs to warm up with: a picture of many colours, the controls as they are, empty states."""

@@ -33,6 +33,12 @@ def add_style_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, metavar="N", help="processors to use (default: all that are ours)"
     )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="SIDE",
+        help="paint in tiles of at most this side; 0: never (default: what is larger than 4K or than the free memory)",
+    )
 
 
 def wanted_size(text: str | None) -> tuple[int, int] | None:
@@ -53,11 +59,24 @@ def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int]) -
     Says on stderr which backend paints and why no better one does, unless the summary will (`--json`).
     """
     from ..stylizer import Stylizer
+    from ..tiles import SMALLEST_SIDE
 
     if args.threads is not None and args.threads < 1:
         raise UsageError("E_USAGE", f"cannot use {args.threads} threads", next="give --threads 1 or more")
+    if args.tile is not None and args.tile != 0 and args.tile < SMALLEST_SIDE:
+        raise UsageError(
+            "E_USAGE",
+            f"cannot paint in tiles of {args.tile} pixels",
+            "most of each would be overlap",
+            f"give --tile {SMALLEST_SIDE} or more, or 0 for none",
+        )
     stylizer = Stylizer.open(
-        style, backend=args.backend, precision=args.precision, threads=args.threads, size=size
+        style,
+        backend=args.backend,
+        precision=args.precision,
+        threads=args.threads,
+        size=size,
+        tile=args.tile,
     )
     if args.strength is not None:
         stylizer.set(strength=args.strength)
