@@ -7,15 +7,26 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import distribution
+from importlib.metadata import distribution, version
 from pathlib import Path
 
+import onnx
+
 from allaprima.archive import MANIFEST, pack
-from allaprima.errors import OutputError, UsageError
+from allaprima.bundle import Bundle
+from allaprima.check import Checked, check
+from allaprima.errors import OutputError, QualityError, UsageError
 from allaprima.files import write_error
 from allaprima.frame import Image
+from allaprima.manifest import Manifest
 
-__all__ = ["licence_text", "require_free", "staged", "write_png"]
+__all__ = ["licence_text", "prove", "require_free", "staged", "versions", "write_model", "write_png"]
+
+IMAGE_METADATA = {  # what other programs read: docs/MetadataProps.md of ONNX
+    "Image.BitmapPixelFormat": "Rgb8",
+    "Image.ColorSpaceGamma": "SRGB",
+    "Image.NominalPixelRange": "NominalRange_0_255",
+}
 
 
 def require_free(out: Path, *, overwrite: bool) -> None:
@@ -84,6 +95,47 @@ def _replace(out: Path, finished: Path, before: Path) -> None:
         shutil.rmtree(before, ignore_errors=True)
     else:
         before.unlink(missing_ok=True)
+
+
+def write_model(path: Path, model: onnx.ModelProto, manifest: Manifest, variant: str) -> None:
+    """A variant's file, with what people who copy only the `.onnx` have to know in its metadata."""
+    labelled = onnx.ModelProto()
+    labelled.CopyFrom(model)
+    labelled.doc_string = f"{manifest.title}. {manifest.lineage.network}; bytes in, bytes out."
+    about = {"license": manifest.licence.bundle, "author": "Alla Prima"}
+    onnx.helper.set_model_props(labelled, {**IMAGE_METADATA, **about, **manifest.metadata(variant)})
+    onnx.save(labelled, str(path))
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """What made a bundle. ONNX Runtime says itself what it is: it comes as onnxruntime, onnxruntime-gpu, ..."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import, or it reports home
+    import onnxruntime
+
+    installed = {name: version(name) for name in ("allaprima", *packages, "onnx")}
+    return {**installed, "onnxruntime": onnxruntime.__version__}
+
+
+def prove(folder: Path, out: Path) -> list[Checked]:
+    """The sealed bundle in `folder` passes the check that users will make. Raises QualityError E_GOLDEN."""
+    checked = check(Bundle.open(folder))
+    failed = [one for one in checked if one.ran and not one]
+    if not failed:
+        return checked
+    one = failed[0]
+    assert one.difference is not None  # it ran
+    why = (
+        f"PSNR {one.difference.psnr_db:.1f} dB, SSIM {one.difference.ssim:.4f}, "
+        f"largest difference {one.difference.max_difference}"
+    )
+    if one.identity is False:
+        why += "; strength 0 does not give the picture back"
+    raise QualityError(
+        "E_GOLDEN",
+        f"{out} fails its own golden pair on {one.backend} in {one.precision}",
+        f"{why}; it promises {one.tolerance}",
+        "train with a lower learning rate: large weights do not survive a lower precision",
+    )
 
 
 def write_png(path: Path, image: Image) -> None:

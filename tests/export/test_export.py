@@ -22,7 +22,7 @@ from allaprima.check import check
 from allaprima.errors import InputError, OutputError, QualityError, UsageError
 from allaprima.metrics import compare
 from allaprima.stylizer import Stylizer
-from allaprima_export import cli
+from allaprima_export import cli, pack
 from allaprima_export.pack import staged
 from allaprima_export.pipeline import Exported, export
 from allaprima_export.scenes import golden_scene
@@ -235,15 +235,13 @@ def test_the_onnx_runtime_for_gpus_can_export_too(monkeypatch: pytest.MonkeyPatc
     """It is the same module under another distribution's name."""
     import onnxruntime
 
-    from allaprima_export import pipeline
-
     def version(name: str) -> str:
         if name == "onnxruntime":
             raise PackageNotFoundError(name)
         return "1"
 
-    monkeypatch.setattr(pipeline, "version", version)
-    assert pipeline._versions()["onnxruntime"] == onnxruntime.__version__
+    monkeypatch.setattr(pack, "version", version)
+    assert pack.versions("torch")["onnxruntime"] == onnxruntime.__version__
 
 
 @pytest.mark.usefixtures("traced_before")
