@@ -7,10 +7,10 @@ any vendor's parser sees the file: external data can point anywhere on the disk,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .errors import BundleError
+from .protobuf import fields, message_of, number_of, text_of
 
 __all__ = ["OnnxFile", "inspect", "sniff"]
 
@@ -80,20 +80,20 @@ def _inspect(data: memoryview, where: str) -> OnnxFile:
     ir_version, opset = 0, 0
     graph: _Graph | None = None
     metadata: dict[str, str] = {}
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == _MODEL_IR_VERSION:
-            ir_version = _number(value)
+            ir_version = number_of(value)
         elif number == _MODEL_OPSET:
-            entry = dict(_fields(_message(value)))
-            if bytes(_message(entry.get(_OPSET_DOMAIN, b""))) in _STANDARD_DOMAINS:
-                opset = _number(entry[_OPSET_VERSION])
+            entry = dict(fields(message_of(value)))
+            if bytes(message_of(entry.get(_OPSET_DOMAIN, b""))) in _STANDARD_DOMAINS:
+                opset = number_of(entry[_OPSET_VERSION])
         elif number == _MODEL_METADATA:
-            entry = dict(_fields(_message(value)))
-            metadata[_text(entry.get(_ENTRY_KEY, b""))] = _text(entry.get(_ENTRY_VALUE, b""))
+            entry = dict(fields(message_of(value)))
+            metadata[text_of(entry.get(_ENTRY_KEY, b""))] = text_of(entry.get(_ENTRY_VALUE, b""))
         elif number == _MODEL_GRAPH:
             if graph is not None:
                 raise ValueError("two graphs, which protobuf would merge")
-            graph = _inspect_graph(_message(value), where)
+            graph = _inspect_graph(message_of(value), where)
         elif number in (_MODEL_TRAINING, _MODEL_FUNCTIONS):
             raise _refused(where, "it has functions of its own", "export it with its functions inlined")
     if ir_version > MAX_IR_VERSION:
@@ -117,18 +117,18 @@ class _Graph:
 
 def _inspect_graph(graph: memoryview, where: str) -> _Graph:
     found = _Graph()
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if number == _GRAPH_NODE:
             found.nodes += 1
             if found.nodes > MAX_NODES:
                 raise _refused(where, f"it has more than {MAX_NODES} nodes", "do not use this model")
-            _inspect_node(_message(value), where)
+            _inspect_node(message_of(value), where)
         elif number == _GRAPH_INITIALIZER:
-            found.weights.add(_inspect_tensor(_message(value), where))
+            found.weights.add(_inspect_tensor(message_of(value), where))
         elif number == _GRAPH_INPUT:
-            found.inputs.update([_inspect_value(_message(value))])
+            found.inputs.update([_inspect_value(message_of(value))])
         elif number == _GRAPH_OUTPUT:
-            found.outputs.update([_inspect_value(_message(value))])
+            found.outputs.update([_inspect_value(message_of(value))])
         elif number == _GRAPH_SPARSE_INITIALIZER:
             raise _refused(where, "it has sparse weights", "export it with dense weights")
     return found
@@ -136,26 +136,26 @@ def _inspect_graph(graph: memoryview, where: str) -> _Graph:
 
 def _inspect_value(value: memoryview) -> tuple[str, tuple[int | str, ...]]:
     """Name and shape of an input or output. KeyError, as for what is damaged, if it is no tensor."""
-    parts = dict(_fields(value))
-    tensor = dict(_fields(_message(dict(_fields(_message(parts[_VALUE_TYPE])))[_TYPE_TENSOR])))
+    parts = dict(fields(value))
+    tensor = dict(fields(message_of(dict(fields(message_of(parts[_VALUE_TYPE])))[_TYPE_TENSOR])))
     shape: list[int | str] = []
-    for number, size in _fields(_message(tensor.get(_TENSOR_TYPE_SHAPE, b""))):
+    for number, size in fields(message_of(tensor.get(_TENSOR_TYPE_SHAPE, b""))):
         if number == _SHAPE_SIZE:
-            known = dict(_fields(_message(size)))
-            named = _text(known.get(_SIZE_NAME, b""))
-            shape.append(_number(known[_SIZE_NUMBER]) if _SIZE_NUMBER in known else named)
-    return _text(parts[_VALUE_NAME]), tuple(shape)
+            known = dict(fields(message_of(size)))
+            named = text_of(known.get(_SIZE_NAME, b""))
+            shape.append(number_of(known[_SIZE_NUMBER]) if _SIZE_NUMBER in known else named)
+    return text_of(parts[_VALUE_NAME]), tuple(shape)
 
 
 def _inspect_node(node: memoryview, where: str) -> None:
     operator, domain = "?", b""
-    for number, value in _fields(node):
+    for number, value in fields(node):
         if number == _NODE_OPERATOR:
-            operator = _text(value)
+            operator = text_of(value)
         elif number == _NODE_DOMAIN:
-            domain = bytes(_message(value))
+            domain = bytes(message_of(value))
         elif number == _NODE_ATTRIBUTE:
-            for part, content in _fields(_message(value)):
+            for part, content in fields(message_of(value)):
                 if part in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                     raise _refused(where, f"it has a subgraph ({operator})", "export it without control flow")
                 if part in (_ATTRIBUTE_SPARSE_TENSOR, _ATTRIBUTE_SPARSE_TENSORS):
@@ -163,7 +163,7 @@ def _inspect_node(node: memoryview, where: str) -> None:
                         where, f"it has sparse weights ({operator})", "export it with dense weights"
                     )
                 if part in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
-                    _inspect_tensor(_message(content), where)
+                    _inspect_tensor(message_of(content), where)
     if domain not in _STANDARD_DOMAINS:
         name = f"{domain.decode()}.{operator}"
         raise _refused(where, f"it has the custom operator {name}", "export it with standard operators only")
@@ -172,61 +172,12 @@ def _inspect_node(node: memoryview, where: str) -> None:
 def _inspect_tensor(tensor: memoryview, where: str) -> str:
     """The tensor's name."""
     name = ""
-    for number, value in _fields(tensor):
+    for number, value in fields(tensor):
         if number == _TENSOR_NAME:
-            name = _text(value)
-        if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and _number(value) != 0):
+            name = text_of(value)
+        if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and number_of(value) != 0):
             raise _refused(where, "its weights are in another file", "export it as one file")
     return name
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field numbers and values of a protobuf message: integers, or the bytes of everything else."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        kind = tag & 7
-        if kind == 0:
-            value, at = _varint(message, at)
-            yield tag >> 3, value
-            continue
-        if kind == 2:
-            size, at = _varint(message, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise ValueError("not protobuf")
-        if at + size > len(message):
-            raise ValueError("cut off")
-        yield tag >> 3, message[at : at + size]
-        at += size
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("not protobuf")
-
-
-def _number(value: int | memoryview | bytes) -> int:
-    if not isinstance(value, int):
-        raise ValueError("not a number")
-    return value
-
-
-def _message(value: int | memoryview | bytes) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("not a message")
-    return memoryview(value)
-
-
-def _text(value: int | memoryview | bytes) -> str:
-    return bytes(_message(value)).decode()
 
 
 def _refused(where: str, why: str, next: str) -> BundleError:
