@@ -109,19 +109,26 @@ class Border:
 
 
 def border(
-    paint: Callable[[Image], Image], pictures: Sequence[Image], *, width: int = 16, inset: int = 48
+    paint: Callable[[Image], Image],
+    pictures: Sequence[Image],
+    *,
+    width: int = 16,
+    inset: int = 48,
+    scale: int = 1,
 ) -> Border:
     """Paint each picture whole and with `inset` pixels cut away all around, and compare along the cut.
 
     The same content in both, so that what differs is the network's knowledge of the border. `inset` is a
     multiple of every network's stride: the cells of both paintings lie alike. Pictures at least SMALLEST pixels
-    high and wide.
+    high and wide. `scale`: the painting's size over the picture's; `width` counts the painting's pixels.
     """
     figures = []
     for picture in pictures:
         height, across = picture.shape[:2]
         inner = np.s_[inset : height - inset, inset : across - inset]
-        cut, whole = paint(np.ascontiguousarray(picture[inner])), paint(picture)[inner]
+        cut, whole = paint(np.ascontiguousarray(picture[inner])), paint(picture)
+        larger = np.s_[scale * inset : scale * (height - inset), scale * inset : scale * (across - inset)]
+        whole = whole[larger]
         figures.append([_statistics(cut, width), _statistics(whole, width)])
     at_border, inside = np.mean(figures, axis=0)
     brightness, contrast, detail = (at_border / np.maximum(inside, 1e-6)).tolist()

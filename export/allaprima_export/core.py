@@ -52,20 +52,26 @@ def in_bytes(generator: nn.Module) -> nn.Module:
     Two changes, both into the weights of the first (`stem`) and last (`head`) convolution, for nothing:
     the factors 1/255 and 255, and the order of the packed channels. torch's pixel_unshuffle has (colour,
     row, column); a pixel's colours are neighbours in memory, so (row, column, colour) needs no byte-wise
-    gather. Exact up to rounding, because zero padding means black on either scale.
+    gather. Exact up to rounding, because zero padding means black on either scale. A network that paints larger
+    answers cells of scale x period.
     """
     plain = copy.deepcopy(
         cast(Generator, generator).folded()
     ).eval()  # where nothing folds it is the generator itself
-    period = cast(Generator, generator).period
-    order = torch.arange(3 * period**2).reshape(3, period**2).T.flatten()  # ours -> torch's
+    network = cast(Generator, generator)
+    into, out_of = _memory_order(network.period), _memory_order(network.period * network.scale)
     stem, head = _convolutions(plain.stem)[0], _convolutions(plain.head)[-1]
     with torch.no_grad():
-        stem.weight.copy_(stem.weight[:, order] / 255)
-        head.weight.copy_(head.weight[order] * 255)
+        stem.weight.copy_(stem.weight[:, into] / 255)
+        head.weight.copy_(head.weight[out_of] * 255)
         if head.bias is not None:
-            head.bias.copy_(head.bias[order] * 255)
+            head.bias.copy_(head.bias[out_of] * 255)
     return plain
+
+
+def _memory_order(period: int) -> Tensor:
+    """(3 period²): where the channels in the order (row, column, colour) are in torch's."""
+    return torch.arange(3 * period**2).reshape(3, period**2).T.flatten()
 
 
 def trace(network: nn.Module) -> onnx.ModelProto:

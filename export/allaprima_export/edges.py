@@ -10,6 +10,10 @@ anyway, leaves them out. TensorRT wants the Cast before and after them, too.
 
 Strength 0 gives the picture back bit for bit in every precision: a byte is exact in bf16 and fp16, it is multiplied
 by one, and nothing is added to it but one half. The forms were chosen by timing: docs/performance.md.
+
+Two things only some networks do. One that paints larger answers cells of scale x period pixels, and the picture's own
+cells are brought to that size by repeating each pixel: a Gather over channels. One that fuses several pictures of the
+same size gets them packed one after the other along the channels; the first is the picture that strength 0 gives back.
 """
 
 from __future__ import annotations
@@ -33,26 +37,36 @@ def attach_edges(
     stride: int,
     margin: int,
     veil: float,
+    scale: int = 1,
+    pictures: int = 1,
     fixed: tuple[int, int] | None = None,
 ) -> onnx.ModelProto:
     """Wrap a traced `core` (float32 packed bytes -> float32 paint) into the contract of docs/bundle.md.
 
-    image uint8 [1, height, width, 3] RGB, strength float32 [1] -> styled uint8 [1, height, width, 3] RGB.
-    `margin` edge pixels are repeated around the picture, more at the bottom and right up to a multiple of
-    `stride`, and cut off again. `veil` is the share of the picture that shines through at full strength. `fixed`
+    image uint8 [1, height, width, 3] RGB, strength float32 [1] -> styled uint8 [1, scale height, scale width, 3]
+    RGB. With several `pictures` there are image_2, image_3, ... of the same shape, too.
+
+    `margin` edge pixels are repeated around the picture, more at the bottom and right up to a multiple of `stride`,
+    and cut off again. `veil` is the share of the picture that shines through at full strength. `fixed`
     (height, width) builds the size in: no shape is computed at run time.
     """
     opset = core.opset_import[0].version
     graph = _Graph()
     sizes = (
-        _fixed_sizes(graph, period, stride, margin, *fixed)
+        _fixed_sizes(graph, period, stride, margin, scale, *fixed)
         if fixed
-        else _open_sizes(graph, period, stride, margin)
+        else _open_sizes(graph, period, stride, margin, scale)
     )
 
-    padded = graph.node("Pad", "image", sizes.pads, mode="edge")
-    cells = graph.node("Cast", _pack(graph, padded, sizes, period), to=TensorProto.FLOAT)  # a byte is exact
-    graph.node("Transpose", cells, perm=[0, 3, 1, 2], name=IN)
+    images = ["image", *(f"image_{number}" for number in range(2, pictures + 1))]
+    packed = []
+    for image in images:
+        padded = graph.node("Pad", image, sizes.pads, mode="edge")
+        # a byte is exact in every type
+        packed.append(graph.node("Cast", _pack(graph, padded, sizes, period), to=TensorProto.FLOAT))
+    together = graph.node("Concat", *packed, axis=3) if pictures > 1 else packed[0]
+    graph.node("Transpose", together, perm=[0, 3, 1, 2], name=IN)
+    cells = _enlarged(graph, packed[0], period, scale)
     graph.nodes.extend(core.graph.node)
     graph.constants.extend(core.graph.initializer)
     paint = graph.node("Transpose", OUT, perm=[0, 2, 3, 1])
@@ -63,21 +77,23 @@ def attach_edges(
     # One half and a clip before the cast: a bare cast truncates, wraps 300 to 44, and is undefined elsewhere.
     rounded = graph.node("Add", painted, graph.constant(0.5, np.float32))
     clipped = graph.node("Clip", rounded, graph.constant(0, np.float32), graph.constant(255, np.float32))
-    whole = _unpack(graph, graph.node("Cast", clipped, to=TensorProto.UINT8), sizes, period)
-    start, axes = graph.constant([margin, margin]), graph.constant([1, 2])
+    whole = _unpack(graph, graph.node("Cast", clipped, to=TensorProto.UINT8), sizes, scale * period)
+    start, axes = graph.constant([scale * margin, scale * margin]), graph.constant([1, 2])
     graph.node("Slice", whole, start, sizes.end, axes, name="styled")
 
     size = list(fixed) if fixed else ["height", "width"]
-    picture = [1, *size, 3]
+    larger = (
+        [side * scale for side in fixed] if fixed else [_times(scale, side) for side in ("height", "width")]
+    )
     graph.drop_unused("styled")
     wrapped = helper.make_graph(
         graph.nodes,
         "allaprima",
         [
-            helper.make_tensor_value_info("image", TensorProto.UINT8, picture),
+            *(helper.make_tensor_value_info(image, TensorProto.UINT8, [1, *size, 3]) for image in images),
             helper.make_tensor_value_info("strength", TensorProto.FLOAT, [1]),
         ],
-        [helper.make_tensor_value_info("styled", TensorProto.UINT8, picture)],
+        [helper.make_tensor_value_info("styled", TensorProto.UINT8, [1, *larger, 3])],
         graph.constants,
     )
     imports = [helper.make_opsetid("", opset)]
@@ -124,33 +140,38 @@ class _Graph:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Names of int64 tensors, computed in the graph or constant. p is the period; rows and columns count its cells."""
+    """Names of int64 tensors, computed in the graph or constant.
+
+    p is the period and q that of the painting, scale x p; rows and columns count cells, equally many in both.
+    """
 
     pads: str
     """[8] for Pad."""
     rows: str
     """[1, rows, p, columns, 3p]: the padded picture, its rows cut at the cells' borders."""
     cells: str
-    """[1, rows, columns, p, 3p]: the same, cell by cell."""
+    """[1, rows, columns, q, 3q]: the painting, cell by cell."""
     whole: str
-    """[1, p * rows, p * columns, 3]: the padded picture."""
+    """[1, q * rows, q * columns, 3]: the padded painting."""
     end: str
-    """[2] margin + height, margin + width: where Slice stops."""
+    """[2] scale times margin + height, margin + width: where Slice stops."""
 
 
-def _fixed_sizes(graph: _Graph, period: int, stride: int, margin: int, height: int, width: int) -> _Sizes:
+def _fixed_sizes(
+    graph: _Graph, period: int, stride: int, margin: int, scale: int, height: int, width: int
+) -> _Sizes:
     bottom, right = margin + -height % stride, margin + -width % stride
     rows, columns = (margin + height + bottom) // period, (margin + width + right) // period
     return _Sizes(
         pads=graph.constant([0, margin, margin, 0, 0, bottom, right, 0]),
         rows=graph.constant([1, rows, period, columns, 3 * period]),
-        cells=graph.constant([1, rows, columns, period, 3 * period]),
-        whole=graph.constant([1, rows * period, columns * period, 3]),
-        end=graph.constant([margin + height, margin + width]),
+        cells=graph.constant([1, rows, columns, scale * period, 3 * scale * period]),
+        whole=graph.constant([1, rows * scale * period, columns * scale * period, 3]),
+        end=graph.constant([scale * (margin + height), scale * (margin + width)]),
     )
 
 
-def _open_sizes(graph: _Graph, period: int, stride: int, margin: int) -> _Sizes:
+def _open_sizes(graph: _Graph, period: int, stride: int, margin: int, scale: int) -> _Sizes:
     def concat(*parts: str) -> str:
         return graph.node("Concat", *parts, axis=0)
 
@@ -166,12 +187,17 @@ def _open_sizes(graph: _Graph, period: int, stride: int, margin: int) -> _Sizes:
     cells = graph.node("Div", padded, graph.constant([period, period]))  # rows, columns
     rows, columns = graph.node("Slice", cells, first, second), graph.node("Slice", cells, second, third)
     p, three_p = number(period), number(3 * period)
+    q, three_q = number(scale * period), number(3 * scale * period)
+
+    def larger(size: str) -> str:
+        return graph.node("Mul", size, number(scale)) if scale > 1 else size
+
     return _Sizes(
         pads=concat(graph.constant([0, margin, margin, 0]), first, after, first),
         rows=concat(second, rows, p, columns, three_p),
-        cells=concat(second, rows, columns, p, three_p),
-        whole=concat(second, padded, number(3)),
-        end=graph.node("Add", size, around),
+        cells=concat(second, rows, columns, q, three_q),
+        whole=concat(second, larger(padded), number(3)),
+        end=larger(graph.node("Add", size, around)),
     )
 
 
@@ -184,8 +210,21 @@ def _pack(graph: _Graph, picture: str, sizes: _Sizes, period: int) -> str:
     return graph.node("Reshape", together, graph.constant([0, 0, 0, 3 * period**2]))
 
 
+def _enlarged(graph: _Graph, cells: str, period: int, scale: int) -> str:
+    """(1, H/p, W/p, 3p²) -> (1, H/p, W/p, 3q²), q = scale p: every pixel scale x scale times."""
+    if scale == 1:
+        return cells
+    near = np.arange(scale * period) // scale
+    order = (near[:, None, None] * period + near[:, None]) * 3 + np.arange(3)  # (q, q, 3) row, column, colour
+    return graph.node("Gather", cells, graph.constant(order.flatten()), axis=3)
+
+
+def _times(scale: int, side: str) -> str:
+    return side if scale == 1 else f"{scale}*{side}"
+
+
 def _unpack(graph: _Graph, packed: str, sizes: _Sizes, period: int) -> str:
-    """uint8 (1, H/p, W/p, 3p²) -> (1, H, W, 3): the way back."""
+    """uint8 (1, H/p, W/p, 3p²) -> (1, H, W, 3): the way back, with the painting's period."""
     if period == 1:
         return packed
     cells = graph.node("Reshape", packed, sizes.cells)  # 1, H/p, W/p, p, 3p

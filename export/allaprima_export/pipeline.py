@@ -187,6 +187,7 @@ def _wrap(core: onnx.ModelProto, generator: nn.Module, size: tuple[int, int] | N
         stride=network.stride,
         margin=network.margin,
         veil=network.veil,
+        scale=network.scale,
         fixed=size,
     )
 
@@ -234,10 +235,17 @@ def _artefacts(
     large = [name for name, photo in photos.items() if min(photo.shape[:2]) >= SMALLEST]
     if not large:
         return None, None
+    scale = generator.scale
+    compared = [
+        (resize(photos[name], painted[name].shape[1], painted[name].shape[0]), painted[name])
+        for name in large
+    ]
     return (
-        measure_grid([(photos[name], painted[name]) for name in large], generator.stride),
+        measure_grid(compared, generator.stride * scale),
         measure_border(
-            lambda image: reference.paint(image, "a cut photograph"), [photos[name] for name in large]
+            lambda image: reference.paint(image, "a cut photograph"),
+            [photos[name] for name in large],
+            scale=scale,
         ),
     )
 
@@ -246,7 +254,8 @@ def _manifest(
     recipe: Recipe, run: Run, generator: nn.Module, noted: Mapping[str, str], variants: Sequence[Variant]
 ) -> Manifest:
     network = cast(Generator, generator)
-    picture = (1, "height", "width", 3)
+    scale = network.scale
+    larger = tuple(side if scale == 1 else f"{scale}*{side}" for side in ("height", "width"))
     far = reach(generator)  # None: the whole picture
     used = {variant.precision for variant in variants}
     computed = {"fp32": ("fp32", "bf16"), "fp16": ("fp16",)}
@@ -256,16 +265,21 @@ def _manifest(
         version="1",
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         tool=versions("torch"),
-        inputs=(TensorSpec(name="image", shape=picture),),
-        outputs=(TensorSpec(name="styled", shape=picture),),
+        inputs=(TensorSpec(name="image", shape=(1, "height", "width", 3)),),
+        outputs=(TensorSpec(name="styled", shape=(1, *larger, 3)),),
         geometry=Geometry(
-            minimum=MINIMUM, margin=far or network.margin, stride=network.stride, whole=far is None
+            minimum=MINIMUM,
+            scale=scale,
+            margin=far or network.margin,
+            stride=network.stride,
+            whole=far is None,
         ),
         controls=(
             Control(
                 name="strength",
                 default=1.0,
-                help="how much of the painting: 0 is the picture itself, exactly",
+                help="how much of the painting: 0 is the picture itself, exactly"
+                + (f", each pixel {scale} x {scale} times" if scale > 1 else ""),
             ),
         ),
         variants=tuple(variants),

@@ -32,7 +32,8 @@ class Checked:
     """From the golden picture; None where nothing ran."""
     tolerance: Tolerance | None
     identity: bool | None
-    """Whether strength 0 gives the picture back byte for byte; None where there is no such control."""
+    """Whether strength 0 gives the picture back byte for byte (each pixel s x s times where the scale is s);
+    None where there is no such control."""
 
     def __bool__(self) -> bool:
         if self.difference is None or self.tolerance is None:
@@ -94,9 +95,10 @@ def _check(bundle: Bundle, golden: Golden, image: Image, styled: Image, name: st
         stylizer.set(**golden.controls)
         difference = compare(stylizer.paint(image), styled)
         identity = None
-        if "strength" in stylizer.controls and bundle.manifest.geometry.scale == 1:
+        if "strength" in stylizer.controls:
+            scale = bundle.manifest.geometry.scale
             stylizer.set(strength=0.0)
-            identity = bool(np.array_equal(stylizer.paint(image), image))
+            identity = bool(np.array_equal(stylizer.paint(image), image.repeat(scale, 0).repeat(scale, 1)))
         return Checked(name, precision, stylizer.report.line, difference, tolerances[precision], identity)
 
 

@@ -52,7 +52,8 @@ def test_the_byte_network_answers_255_times_the_unit_network_and_leaves_it_alone
         before = generator.packed_paint(packed / 255)
         ours = in_bytes(generator).packed_paint(cells)
         after = generator.packed_paint(packed / 255)
-    theirs = before.unflatten(1, (3, p * p)).transpose(1, 2).flatten(1, 2) * 255
+    q = p * generator.scale
+    theirs = before.unflatten(1, (3, q * q)).transpose(1, 2).flatten(1, 2) * 255
     assert float((ours - theirs).abs().max()) < 2e-2
     assert torch.equal(before, after)
 

@@ -42,6 +42,7 @@ def model(network: str, size: str, opset: int = 18, fixed: tuple[int, int] | Non
         stride=generator.stride,
         margin=generator.margin,
         veil=generator.veil,
+        scale=generator.scale,
         fixed=fixed,
     )
 
@@ -62,23 +63,26 @@ def difference(image: np.ndarray, expected: np.ndarray) -> int:
 def test_exported_paints_like_torch_within_one(network, size, shape, backend, precision) -> None:
     image = trained.soft(*shape)
     expected = reference(network, size).paint(image, "test")
-    assert difference(expected, image) > 5  # it does paint
+    scale = trained.strong(network, size).scale
+    assert difference(expected, image.repeat(scale, 0).repeat(scale, 1)) > 5  # it does paint
     styled = Painter(model(network, size).SerializeToString(), backend, precision).paint(image)
     assert difference(styled, expected) <= 1
     assert (styled == expected).mean() > 0.99
 
 
 @pytest.mark.parametrize(("backend", "precision"), EVERY)
-@pytest.mark.parametrize("network", ["mobile", "resnet"])
-def test_strength_zero_gives_the_picture_back_bit_for_bit(network, backend, precision) -> None:
-    size = "nano" if network == "mobile" else "small"
+@pytest.mark.parametrize(
+    ("network", "size"), [("mobile", "nano"), ("resnet", "small"), ("restorer", "nano-x2")]
+)
+def test_strength_zero_gives_the_picture_back_bit_for_bit(network, size, backend, precision) -> None:
+    scale = trained.strong(network, size).scale
     painter = Painter(model(network, size, fp16=precision == "fp16").SerializeToString(), backend, precision)
     for image in (
         trained.soft(61, 93),
         checker(32, 48),
         np.arange(256 * 3, dtype=np.uint8).reshape(16, 16, 3),
     ):
-        assert np.array_equal(painter.paint(image, 0.0), image)
+        assert np.array_equal(painter.paint(image, 0.0), image.repeat(scale, 0).repeat(scale, 1))
 
 
 @pytest.mark.parametrize(("backend", "precision"), FP32)
@@ -93,13 +97,15 @@ def test_half_strength_lies_between_picture_and_painting(backend, precision) -> 
     assert np.abs(halfway - middle)[unclipped].max() <= 1
 
 
-@pytest.mark.parametrize("network", ["mobile", "resnet"])
-def test_a_built_in_size_computes_no_shape_and_paints_the_same(network) -> None:
-    size = "nano" if network == "mobile" else "small"
+@pytest.mark.parametrize(
+    ("network", "size"), [("mobile", "nano"), ("resnet", "small"), ("restorer", "nano-x2")]
+)
+def test_a_built_in_size_computes_no_shape_and_paints_the_same(network, size) -> None:
     image = trained.soft(61, 93)
     fixed = model(network, size, fixed=(61, 93))
     operators = {node.op_type for node in fixed.graph.node}
-    assert not operators & {"Shape", "Concat", "Mod", "Div", "Gather", "ConstantOfShape"}
+    gathers = set() if network == "restorer" else {"Gather"}  # the enlarged picture
+    assert not operators & {"Shape", "Concat", "Mod", "Div", "ConstantOfShape", *gathers}
     used = {name for node in fixed.graph.node for name in node.input}
     assert {one.name for one in fixed.graph.initializer} <= used
     assert [one.dim_value for one in fixed.graph.input[0].type.tensor_type.shape.dim] == [1, 61, 93, 3]

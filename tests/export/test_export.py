@@ -309,3 +309,24 @@ def test_the_command_imports_neither_torch_nor_onnx_until_it_runs() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert told.stdout.strip() == "[]"
+
+
+def test_a_network_that_paints_larger_keeps_its_scale_from_training_to_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from allaprima.cli import main
+
+    run = trained.make_run(tmp_path, trained.strong("restorer", "nano-x2"), "restorer", "nano-x2", "Twice")
+    exported = export(run.folder, tmp_path / "twice.prima", fixed=[(64, 48)])
+    assert exported.manifest.geometry.scale == 2
+    assert exported.manifest.outputs[0].shape == (1, "2*height", "2*width", 3)
+    assert all(one.identity for one in exported.checked if one.ran)
+    photo = trained.soft(45, 61)
+    Pictures.fromarray(photo).save(tmp_path / "photo.png")
+    words = ["run", str(tmp_path / "photo.png"), "--style", str(exported.path), "--json", "--out"]
+    assert main([*words, str(tmp_path / "large.png")]) == 0
+    assert main([*words, str(tmp_path / "same.png"), "--strength", "0"]) == 0
+    capsys.readouterr()
+    assert np.asarray(Pictures.open(tmp_path / "large.png")).shape == (90, 122, 3)
+    same = np.asarray(Pictures.open(tmp_path / "same.png"))
+    assert np.array_equal(same, photo.repeat(2, 0).repeat(2, 1))

@@ -16,7 +16,13 @@ from allaprima_train.generators import make_generator
 from allaprima_train.recipe import parse_recipe
 from allaprima_train.run import Run
 
-NETWORKS = [("mobile", "nano"), ("mobile", "small"), ("resnet", "small")]
+NETWORKS = [
+    ("mobile", "nano"),
+    ("mobile", "small"),
+    ("resnet", "small"),
+    ("restorer", "nano"),
+    ("restorer", "nano-x2"),
+]
 IDS = ["-".join(network) for network in NETWORKS]
 SIZES = [(16, 16), (17, 23), (61, 93), (96, 64)]  # height, width
 
@@ -27,8 +33,8 @@ def strong(network: str, size: str, seed: int = 0) -> nn.Module:
     generator = make_generator(network, size).eval()
     with torch.no_grad():
         for name, parameter in generator.named_parameters():
-            if network == "mobile" and name.startswith("head"):
-                parameter.mul_(2.5)
+            if network != "resnet" and name.startswith("head"):
+                parameter.mul_(2.5 if network == "mobile" else 8)
             if name.endswith("bias"):
                 parameter.add_(torch.randn_like(parameter) * 0.05)
     return generator

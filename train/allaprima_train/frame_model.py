@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .generators import Generator
+from .generators import Generator, enlarged
 
-__all__ = ["FrameModel", "paint"]
+__all__ = ["FrameModel", "from_unit", "paint", "to_unit"]
 
 
 def paint(generator: Generator, x: Tensor, margin: int | None = None) -> Tensor:
-    """Paint pictures of any size: (N, 3, H, W) float in [0, 1] -> the same shape, not clipped.
+    """Paint pictures of any size: (N, 3, H, W) float in [0, 1] -> (N, 3, s·H, s·W), not clipped; s is the scale.
 
     The edge pixels are repeated outwards, by `margin` (the generator's own, unless a loss compares) and up to
     the next multiple of its stride, and cut off again afterwards: the convolutions pad with zeros, and what
@@ -27,11 +27,15 @@ def paint(generator: Generator, x: Tensor, margin: int | None = None) -> Tensor:
     margin, stride = generator.margin if margin is None else margin, generator.stride
     bottom, right = margin + -height % stride, margin + -width % stride
     painted = generator(F.pad(x, (margin, right, margin, bottom), mode="replicate"))
-    return painted[..., margin : margin + height, margin : margin + width]
+    top, scale = margin * generator.scale, generator.scale
+    return painted[..., top : top + scale * height, top : top + scale * width]
 
 
 class FrameModel(nn.Module):
-    """image uint8 [1, H, W, 3] RGB, strength float32 [1] in 0..1 -> styled uint8 [1, H, W, 3] RGB."""
+    """image uint8 [1, H, W, 3] RGB, strength float32 [1] in 0..1 -> styled uint8 [1, s·H, s·W, 3] RGB.
+
+    s is the generator's scale. Strength 0 is the picture itself, each pixel s x s times.
+    """
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -39,7 +43,8 @@ class FrameModel(nn.Module):
 
     def forward(self, image: Tensor, strength: Tensor) -> Tensor:
         x = to_unit(image).permute(0, 3, 1, 2)  # (1, 3, H, W)
-        painted = paint(cast(Generator, self.generator), x)
+        generator = cast(Generator, self.generator)
+        painted, x = paint(generator, x), enlarged(x, generator.scale)
         mixed = x + strength * (painted - x)
         return from_unit(mixed).permute(0, 2, 3, 1)
 

@@ -1,7 +1,7 @@
 """Generators: networks that paint. One file each.
 
-A generator is a module (N, 3, H, W) float RGB in [0, 1] -> same shape, with `packed_paint`, `folded`, `veil`, `period`,
-`stride` and `margin` as `mobile.py` explains them: all that training and export ask of it.
+A generator is a module (N, 3, H, W) float RGB in [0, 1] -> (N, 3, s·H, s·W), with `packed_paint`, `folded`, `veil`,
+`period`, `stride`, `margin` and `scale` s as `mobile.py` explains them: all that training and export ask of it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from allaprima.settings import nearest
 
 from .mobile import SIZES, Mobile
 from .resnet import BLOCKS, Resnet
+from .restorer import SIZES as RESTORER_SIZES
+from .restorer import Restorer, enlarged
 
-__all__ = ["GENERATORS", "Generator", "make_generator"]
+__all__ = ["GENERATORS", "Generator", "enlarged", "make_generator"]
 
 
 class Generator(Protocol):
@@ -24,6 +26,7 @@ class Generator(Protocol):
     stride: int
     margin: int
     veil: float
+    scale: int
 
     def __call__(self, x: Tensor) -> Tensor: ...
     def packed_paint(self, packed: Tensor) -> Tensor: ...
@@ -33,6 +36,7 @@ class Generator(Protocol):
 GENERATORS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "mobile": (Mobile, tuple(SIZES)),
     "resnet": (Resnet, tuple(BLOCKS)),
+    "restorer": (Restorer, tuple(RESTORER_SIZES)),
 }
 
 

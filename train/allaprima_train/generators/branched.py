@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["BranchedConv", "FoldingConv", "SmoothUp"]
+__all__ = ["BranchedConv", "FoldingConv", "SmoothUp", "folded"]
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def folded(network: Network) -> Network:
+    """A copy with every folding convolution replaced by the plain one that it amounts to."""
+    plain = copy.deepcopy(network)
+    for module in list(plain.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, FoldingConv):
+                setattr(module, name, child.folded())
+    return plain
 
 
 class FoldingConv(nn.Module):

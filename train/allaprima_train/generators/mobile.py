@@ -12,13 +12,12 @@ would cost. `small` has 7.2 GMAC at 1280x720.
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .branched import BranchedConv, FoldingConv, SmoothUp
+from .branched import BranchedConv, SmoothUp, folded
 
 __all__ = ["SIZES", "Mobile"]
 
@@ -49,6 +48,7 @@ class Mobile(nn.Module):
     stride = 8  # H and W must be multiples of it
     veil = 0.3  # of the photograph shines through the paint; the rest is painted anew
     margin = 16  # edge pixels repeated around the picture and cut off again; see `paint`
+    scale = 1  # the painting's height and width over the picture's
 
     def __init__(self, size: str = "small") -> None:
         super().__init__()
@@ -74,10 +74,4 @@ class Mobile(nn.Module):
         return paint
 
     def folded(self) -> Mobile:
-        """A copy with every folding convolution replaced by the plain one that it amounts to."""
-        plain = copy.deepcopy(self)
-        for module in list(plain.modules()):
-            for name, child in list(module.named_children()):
-                if isinstance(child, FoldingConv):
-                    setattr(module, name, child.folded())
-        return plain
+        return folded(self)

@@ -38,6 +38,7 @@ class Resnet(nn.Module):
     period = 1  # the exported graph hands it plain pixels
     stride = 4
     margin = 16
+    scale = 1
     veil = 0.0  # it paints the whole picture
 
     def __init__(self, size: str = "base", width: int = 32) -> None:
