@@ -15,7 +15,15 @@ from pathlib import Path
 from . import settings
 from .archive import MANIFEST, MAX_FILE_BYTES, Files, open_files, printable, record
 from .errors import BundleError, UsageError
-from .manifest import METADATA_MANIFEST, METADATA_VARIANT, Manifest, Shape, Variant, resolve_shape
+from .manifest import (
+    COLOUR_CONSTANTS,
+    METADATA_MANIFEST,
+    METADATA_VARIANT,
+    Manifest,
+    Shape,
+    Variant,
+    resolve_shape,
+)
 from .onnx_file import OnnxFile, inspect, sniff
 
 __all__ = ["Bundle", "find_style", "styles"]
@@ -132,9 +140,10 @@ class Bundle:
     def _check_model(self, variant: Variant, found: OnnxFile) -> None:
         """That the graph is the one which the manifest speaks of; what it computes only `check` can tell."""
         where = f"{self.path}: {variant.file}"
+        takes, gives = self.manifest.takes(variant), self.manifest.gives(variant)
         for what, is_there, promised in (
-            ("inputs", sorted(found.inputs), sorted(self.manifest.graph_inputs)),
-            ("outputs", sorted(found.outputs), sorted(self.manifest.graph_outputs)),
+            ("inputs", sorted(found.inputs), sorted(takes)),
+            ("outputs", sorted(found.outputs), sorted(gives)),
             ("opset", found.opset, variant.opset),
             ("IR version", found.ir_version, variant.ir_version),
         ):
@@ -145,17 +154,21 @@ class Bundle:
                     f"its {what}: {is_there}; the manifest promises {promised}",
                     "export the style again with allaprima export",
                 )
-        promise = self.manifest
-        shapes: dict[str, Shape] = {one.name: one.shape for one in (*promise.inputs, *promise.outputs)}
-        shapes.update({control.name: control.shape for control in promise.controls})
-        shapes.update({state.name: state.shape for state in promise.states})
-        shapes.update({state.next_name: state.shape for state in promise.states})
         for name, shape in (*found.inputs.items(), *found.outputs.items()):
-            if not _fits(shape, shapes[name], variant.fixed):
+            promised_shape = (takes if name in takes else gives)[name].shape
+            if not _fits(shape, promised_shape, variant.fixed):
                 raise BundleError(
                     "E_BUNDLE_MODEL",
                     f"refused {where}",
-                    f"the shape of its {name!r} is {list(shape)}; the manifest promises {list(shapes[name])}",
+                    f"the shape of its {name!r} is {list(shape)}; the manifest promises {list(promised_shape)}",
+                    "export the style again with allaprima export",
+                )
+        for name, size in COLOUR_CONSTANTS.items() if variant.edges == "planes" else ():
+            if found.weights.get(name) != size:
+                raise BundleError(
+                    "E_BUNDLE_MODEL",
+                    f"refused {where}",
+                    f"it has no weights {name!r} of {list(size)}, which say what its planes mean",
                     "export the style again with allaprima export",
                 )
 

@@ -15,7 +15,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -25,6 +25,7 @@ from .metrics import Difference
 from .onnx_file import MAX_IR_VERSION
 
 __all__ = [
+    "COLOUR_CONSTANTS",
     "FORMAT_VERSION",
     "METADATA_MANIFEST",
     "METADATA_VARIANT",
@@ -38,6 +39,7 @@ __all__ = [
     "Parity",
     "Shape",
     "State",
+    "Tensor",
     "TensorSpec",
     "Tolerance",
     "Variant",
@@ -55,6 +57,18 @@ METADATA_VARIANT = "allaprima.variant"
 
 Shape = tuple[int | str, ...]
 """Numbers, or sizes that follow the picture: `height`, `width`, `2*height`, `height/4` (rounded up)."""
+
+COLOUR_CONSTANTS = {"rgb_from_yuv": (3, 3), "yuv_from_rgb": (3, 3), "yuv_of_black": (3,)}
+"""Weights that a graph with planes must have by these names, float32: what its numbers mean, see `planes.Rules`.
+In the file they are BT.709 of limited range; a runtime writes others in before it loads the file."""
+
+
+class Tensor(NamedTuple):
+    """An input or output of a graph."""
+
+    shape: Shape
+    dtype: str
+
 
 NonNegative = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
@@ -209,7 +223,7 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One ONNX file. All variants of a bundle have the same inputs and outputs by name, type and meaning."""
+    """One ONNX file. Those of the same edges have the same inputs and outputs by name, type and meaning."""
 
     name: Words
     """`fp32`, `fp16`, `int8`; of a fixed size `fp32-720x1280` (height x width)."""
@@ -221,6 +235,8 @@ class Variant:
     parity: Parity
     fixed: tuple[Side, Side] | None = None
     """(height, width) where these are built in; None where the graph takes any size."""
+    edges: Literal["rgb", "planes"] = "rgb"
+    """How pictures go in and come out: as `Manifest.inputs` and `outputs` say, or as YUV 4:2:0 (see `takes`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +343,10 @@ class Manifest:
         _refuse_other_shape("outputs", self.outputs[0], self.geometry.scale)
         if len(self.controls) > MAX_INPUTS or len(self.states) > MAX_INPUTS:
             raise ValueError(f"there are more than {MAX_INPUTS} `controls` or `states`")
-        pictures = [tensor.name for tensor in self.inputs]
+        edges = {variant.edges for variant in self.variants}
+        if self.golden and "rgb" not in edges:
+            raise ValueError("there is no variant with edges 'rgb' in `variants`")
+        pictures = [tensor.name for tensor in self.inputs] + (["y", "u", "v"] if "planes" in edges else [])
         controls = [control.name for control in self.controls]
         states = [state.name for state in self.states]
         _refuse_twice("inputs", [*pictures, *controls, *states])
@@ -343,16 +362,29 @@ class Manifest:
                 if name not in controls:
                     raise ValueError(f"[golden] sets {name!r}, which is not a control")
 
-    @property
-    def graph_inputs(self) -> frozenset[str]:
-        """Names of everything that the graph has to be fed."""
-        pictures, controls = (one.name for one in self.inputs), (one.name for one in self.controls)
-        return frozenset([*pictures, *controls, *(state.name for state in self.states)])
+    def takes(self, variant: Variant) -> dict[str, Tensor]:
+        """Everything that the graph of `variant` has to be fed, by name; the picture first."""
+        states = {state.name: Tensor(state.shape, state.dtype) for state in self.states}
+        controls = {control.name: Tensor(control.shape, control.dtype) for control in self.controls}
+        return {**self._pictures(variant, self.inputs, "", 1), **controls, **states}
 
-    @property
-    def graph_outputs(self) -> frozenset[str]:
-        """Names of everything that the graph answers."""
-        return frozenset([*(one.name for one in self.outputs), *(state.next_name for state in self.states)])
+    def gives(self, variant: Variant) -> dict[str, Tensor]:
+        """Everything that the graph of `variant` answers, by name; the picture first."""
+        states = {state.next_name: Tensor(state.shape, state.dtype) for state in self.states}
+        return {**self._pictures(variant, self.outputs, "styled_", self.geometry.scale), **states}
+
+    def _pictures(
+        self, variant: Variant, pictures: tuple[TensorSpec, ...], prefix: str, scale: int
+    ) -> dict[str, Tensor]:
+        if variant.edges == "rgb":
+            return {one.name: Tensor(one.shape, one.dtype) for one in pictures}
+        times = "" if scale == 1 else f"{scale}*"
+        height, width = f"{times}height", f"{times}width"
+        return {
+            f"{prefix}y": Tensor((1, height, width, 1), "uint8"),
+            f"{prefix}u": Tensor((1, f"{height}/2", f"{width}/2", 1), "uint8"),
+            f"{prefix}v": Tensor((1, f"{height}/2", f"{width}/2", 1), "uint8"),
+        }
 
     def references(self) -> tuple[str, ...]:
         """The files that this manifest speaks of by name; a bundle has to hold all of them."""

@@ -7,12 +7,16 @@ any vendor's parser sees the file: external data can point anywhere on the disk,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .errors import BundleError
-from .protobuf import fields, message_of, number_of, text_of
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["OnnxFile", "inspect", "sniff"]
+from .errors import BundleError
+from .protobuf import fields, message_of, number_of, numbers_of, text_of
+
+__all__ = ["OnnxFile", "inspect", "sniff", "with_weights"]
 
 MAX_NODES = 20_000
 MAX_IR_VERSION = 10
@@ -29,6 +33,8 @@ class OnnxFile:
     inputs: dict[str, tuple[int | str, ...]]
     """Shapes of what has to be fed: numbers, names of open sizes, and "" for a size without a name."""
     outputs: dict[str, tuple[int | str, ...]]
+    weights: dict[str, tuple[int, ...]]
+    """Shapes of the tensors in the file."""
 
 
 # Field numbers of onnx.proto3; they are frozen for good.
@@ -38,7 +44,9 @@ _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE_INIT
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_SPARSE_TENSOR, _ATTRIBUTE_SPARSE_TENSORS = 22, 23
-_TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
+_TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 8, 9
+_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
+_FLOAT = 1
 _VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_TYPE_SHAPE, _SHAPE_SIZE = 1, 2, 1, 2, 1
 _SIZE_NUMBER, _SIZE_NAME = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
@@ -60,6 +68,32 @@ def inspect(data: bytes, where: str) -> OnnxFile:
         return _inspect(memoryview(data), where)
     except (LookupError, ValueError):
         raise _refused(where, "it is damaged or cut off", "get the file again") from None
+
+
+def with_weights(data: bytes, weights: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """The same model with other numbers in some of its float32 tensors, which are found by name.
+
+    KeyError for a tensor that the file does not have, or has in another type, size or form of storage.
+    """
+    changed = bytearray(data)
+    left = dict(weights)
+    for number, graph in fields(memoryview(changed)):
+        if number != _MODEL_GRAPH:
+            continue
+        for part, tensor in fields(message_of(graph)):
+            if part != _GRAPH_INITIALIZER:
+                continue
+            found = dict(fields(message_of(tensor)))
+            name = text_of(found.get(_TENSOR_NAME, b""))
+            if name not in left or found.get(_TENSOR_TYPE) != _FLOAT:
+                continue
+            raw, wanted = message_of(found.get(_TENSOR_RAW, b"")), left[name].astype("<f4").tobytes()
+            if len(raw) == len(wanted):
+                raw[:] = wanted
+                del left[name]
+    if left:
+        raise KeyError(f"no float32 tensors of that size called {', '.join(left)}")
+    return bytes(changed)
 
 
 def sniff(data: bytes) -> str:
@@ -104,7 +138,7 @@ def _inspect(data: memoryview, where: str) -> OnnxFile:
         raise ValueError("no graph")
     # Old files list their weights as inputs, too; these do not have to be fed.
     inputs = {name: shape for name, shape in graph.inputs.items() if name not in graph.weights}
-    return OnnxFile(ir_version, opset, metadata, graph.nodes, inputs, graph.outputs)
+    return OnnxFile(ir_version, opset, metadata, graph.nodes, inputs, graph.outputs, graph.weights)
 
 
 @dataclass
@@ -112,7 +146,7 @@ class _Graph:
     nodes: int = 0
     inputs: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
     outputs: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
-    weights: set[str] = field(default_factory=set)
+    weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def _inspect_graph(graph: memoryview, where: str) -> _Graph:
@@ -124,7 +158,7 @@ def _inspect_graph(graph: memoryview, where: str) -> _Graph:
                 raise _refused(where, f"it has more than {MAX_NODES} nodes", "do not use this model")
             _inspect_node(message_of(value), where)
         elif number == _GRAPH_INITIALIZER:
-            found.weights.add(_inspect_tensor(message_of(value), where))
+            found.weights.update([_inspect_tensor(message_of(value), where)])
         elif number == _GRAPH_INPUT:
             found.inputs.update([_inspect_value(message_of(value))])
         elif number == _GRAPH_OUTPUT:
@@ -169,15 +203,18 @@ def _inspect_node(node: memoryview, where: str) -> None:
         raise _refused(where, f"it has the custom operator {name}", "export it with standard operators only")
 
 
-def _inspect_tensor(tensor: memoryview, where: str) -> str:
-    """The tensor's name."""
+def _inspect_tensor(tensor: memoryview, where: str) -> tuple[str, tuple[int, ...]]:
+    """The tensor's name and shape."""
     name = ""
+    shape: list[int] = []
     for number, value in fields(tensor):
         if number == _TENSOR_NAME:
             name = text_of(value)
+        if number == _TENSOR_SHAPE:
+            shape += [value] if isinstance(value, int) else numbers_of(value)  # both forms are protobuf
         if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and number_of(value) != 0):
             raise _refused(where, "its weights are in another file", "export it as one file")
-    return name
+    return name, tuple(shape)
 
 
 def _refused(where: str, why: str, next: str) -> BundleError:

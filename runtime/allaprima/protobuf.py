@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["encoded", "fields", "message_of", "number_of", "parts", "text_of"]
+__all__ = ["encoded", "fields", "message_of", "number_of", "numbers_of", "parts", "text_of"]
 
 Value = int | memoryview
 """What a field holds: a number, or the bytes of everything else."""
@@ -55,6 +55,15 @@ def number_of(value: Value | bytes) -> int:
     if not isinstance(value, int):
         raise ValueError("not a number")
     return value
+
+
+def numbers_of(packed: Value) -> list[int]:
+    """The numbers of a repeated field that is written as one run of bytes."""
+    message, found, at = message_of(packed), [], 0
+    while at < len(message):
+        number, at = _varint(message, at)
+        found.append(number)
+    return found
 
 
 def message_of(value: Value | bytes) -> memoryview:

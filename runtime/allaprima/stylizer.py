@@ -115,7 +115,7 @@ class Stylizer:
         alpha = frame.alpha
         if alpha is not None:
             alpha = resize(alpha, image.shape[1], image.shape[0])
-        return replace(frame, image=image, alpha=alpha)
+        return replace(frame, picture=image, alpha=alpha)
 
     def paint(self, image: Image) -> Image:
         """(H, W, 3) uint8 RGB -> (s·H, s·W, 3) uint8 RGB, a new array; s is the bundle's scale, mostly 1."""

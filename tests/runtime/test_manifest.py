@@ -10,9 +10,11 @@ from allaprima.errors import BundleError
 from allaprima.manifest import (
     Control,
     FileRecord,
+    Geometry,
     Manifest,
     Parity,
     State,
+    TensorSpec,
     Tolerance,
     is_safe_name,
     resolve_shape,
@@ -212,3 +214,36 @@ def test_parity_keeps_the_worst_of_each_figure_and_is_truthy_within_tolerance():
 def test_control_with_its_default_out_of_range_cannot_be_made():
     with pytest.raises(ValueError, match="outside"):
         Control(name="strength", default=2.0, help="x")
+
+
+def test_a_variant_with_planes_takes_and_gives_planes() -> None:
+    flat = bundles.variant("fp32")
+    made = bundles.manifest(variants=(flat, replace(flat, name="fp32-planes", edges="planes")))
+    assert list(made.takes(made.variants[0])) == ["image", "strength"]
+    assert list(made.takes(made.variants[1])) == ["y", "u", "v", "strength"]
+    assert {name: resolve_shape(one.shape, 17, 23) for name, one in made.gives(made.variants[1]).items()} == {
+        "styled_y": (1, 17, 23, 1),
+        "styled_u": (1, 9, 12, 1),
+        "styled_v": (1, 9, 12, 1),
+    }
+
+
+def test_planes_of_twice_the_size_are_rounded_up_after_doubling() -> None:
+    double = bundles.manifest(
+        geometry=Geometry(scale=2), outputs=(TensorSpec(name="styled", shape=(1, "2*height", "2*width", 3)),)
+    )
+    gives = double.gives(replace(double.variants[0], edges="planes"))
+    assert resolve_shape(gives["styled_y"].shape, 17, 23) == (1, 34, 46, 1)
+    assert resolve_shape(gives["styled_u"].shape, 17, 23) == (1, 17, 23, 1)
+
+
+def test_a_bundle_of_planes_only_or_with_a_control_of_their_names_is_refused() -> None:
+    planes = replace(bundles.variant("fp32"), edges="planes")
+    with pytest.raises(ValueError, match="no variant with edges 'rgb'"):
+        bundles.manifest(variants=(planes,))
+    with pytest.raises(ValueError, match="'u' is the name of two inputs"):
+        bundles.manifest(
+            variants=(bundles.variant("fp32"), replace(planes, name="fp32-planes")),
+            controls=(Control(name="u", default=0.5, help="taken"),),
+            golden=None,
+        )

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from allaprima.errors import BundleError
-from allaprima.onnx_file import inspect
+from allaprima.onnx_file import inspect, with_weights
 
 
 def model() -> onnx.ModelProto:
@@ -154,3 +154,31 @@ def test_any_damaged_byte_is_refused_or_still_a_model():
                 inspect(whole[:at] + bytes([byte]) + whole[at + 1 :], "here")
             except BundleError:
                 continue
+
+
+def test_numbers_are_written_into_a_model_without_touching_the_rest() -> None:
+    before = bundles.frame_model()
+    after = with_weights(before, {"bias": np.array([1, 2, 3], np.float32)})
+    old, new = onnx.load_from_string(before), onnx.load_from_string(after)
+    for one, other in zip(old.graph.initializer, new.graph.initializer, strict=True):
+        values = onnx.numpy_helper.to_array(other)
+        if one.name == "bias":
+            assert values.tolist() == [1, 2, 3]
+        else:
+            assert np.array_equal(values, onnx.numpy_helper.to_array(one))
+    assert list(old.graph.node) == list(new.graph.node)
+    assert inspect(after, "x").weights["kernel"] == (3, 3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"nobody": np.zeros(3, np.float32)},
+        {"bias": np.zeros(4, np.float32)},  # of another size
+        {"pads": np.zeros(16, np.float32)},  # 64 bytes, as 8 of int64 are
+    ],
+    ids=["name", "size", "type"],
+)
+def test_numbers_for_a_tensor_that_is_not_there_are_refused(weights) -> None:
+    with pytest.raises(KeyError, match="no float32 tensors"):
+        with_weights(bundles.frame_model(), weights)

@@ -125,7 +125,7 @@ def test_breaking_out_ends_the_thread_even_of_an_endless_source(reader: type[Lat
 def test_play_hands_every_frame_of_a_file_on_in_order() -> None:
     sink = Recorder(pause=0.001)
     with open_source("bars:32x32@25?seconds=2") as source:
-        played = play(source, lambda frame: replace(frame, image=255 - frame.image), sink)
+        played = play(source, lambda frame: replace(frame, picture=255 - frame.image), sink)
     assert sink.indices == list(range(50))
     assert (played.frames, played.dropped, played.stopped) == (50, 0, False)
     assert played.latency_ms is None

@@ -295,7 +295,7 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(
             open_source(path) as source,
             open_sink(out / "out.mp4", like=source) as sink,
         ):
-            play(source, lambda frame: replace(frame, image=np.roll(noise, frame.index * 7, 0)), sink)
+            play(source, lambda frame: replace(frame, picture=np.roll(noise, frame.index * 7, 0)), sink)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.code == "E_OUTPUT_FULL"

@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from .. import settings
 from ..bundle import Bundle
 from ..errors import AllaPrimaError, DeviceError, UsageError
-from ..manifest import Variant, resolve_shape
+from ..manifest import Manifest, Variant, resolve_shape
+from ..onnx_file import with_weights
+from ..planes import Coding, rules
 from ..threads import available
 
 __all__ = ["BACKENDS", "PRECISIONS", "Arrays", "Backend", "Entry", "Started", "gpu_expected", "load", "start"]
@@ -112,13 +114,15 @@ def start(
     name: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    coding: Coding | None = None,
 ) -> Started:
     """Start a backend for inputs of the sample's shapes, and prove that it answers.
 
     `name` is a row of BACKENDS, with a device after a colon where not the usual one is wanted: `ort:dml`,
     `openvino:gpu`. `precision` None means the one that the device is fastest in (see the backend's `precisions`)
     and the style has a variant for. `sample` should show a picture of many colours: an answer of one flat
-    colour counts as a failure.
+    colour counts as a failure. With a `coding`, the sample is YUV planes, and what runs is a variant for these that
+    takes its numbers to mean that.
 
     Raises UsageError E_BACKEND_UNKNOWN, E_PRECISION_UNKNOWN, E_STYLE_PRECISION (the style has no such
     variant), DeviceError E_BACKEND_UNAVAILABLE, E_BACKEND_ANSWER, E_PRECISION_UNAVAILABLE.
@@ -130,14 +134,14 @@ def start(
             next=f"choose one of {', '.join(PRECISIONS)}",
         )
     if name is not None:
-        return _start(bundle, sample, name, precision, threads)
+        return _start(bundle, sample, name, precision, threads, coding)
     failed: dict[str, DeviceError] = {}
     for candidate, entry in BACKENDS.items():
         try:
             if entry.module and entry.extra == "gpu" and not gpu_expected():
                 # Importing onnxruntime to hear the same would cost everybody else 20 ms and 17 MiB at the start.
                 raise _unavailable(candidate, "there is no NVIDIA card here", "name it to try it anyway")
-            started = _start(bundle, sample, candidate, precision, threads)
+            started = _start(bundle, sample, candidate, precision, threads, coding)
         except DeviceError as error:
             failed[candidate] = error
             continue
@@ -201,7 +205,14 @@ def gpu_expected() -> bool:
     return False
 
 
-def _start(bundle: Bundle, sample: Arrays, name: str, precision: str | None, threads: int | None) -> Started:
+def _start(
+    bundle: Bundle,
+    sample: Arrays,
+    name: str,
+    precision: str | None,
+    threads: int | None,
+    coding: Coding | None,
+) -> Started:
     """That backend or an error."""
     kind, device = load(name)
     possible = kind.precisions(device)
@@ -212,8 +223,10 @@ def _start(bundle: Bundle, sample: Arrays, name: str, precision: str | None, thr
             f"it has {', '.join(possible)}",
             "choose one of these, or leave the precision open",
         )
-    precision, variant = _choose(bundle, sample, possible, precision)
+    precision, variant = _choose(bundle, sample, possible, precision, "rgb" if coding is None else "planes")
     model = bundle.read(variant.file)
+    if coding is not None:
+        model = with_weights(model, rules(coding)._asdict())
     threads = threads or available()
     try:
         backend = kind(model, sample, precision=precision, device=device, threads=threads)
@@ -222,7 +235,7 @@ def _start(bundle: Bundle, sample: Arrays, name: str, precision: str | None, thr
     except Exception as error:  # see load(); the vendor's own words are the reason, and stay as the cause
         raise _unavailable(name, _first_line(error), "allaprima doctor says what runs here") from error
     try:
-        _prove(name, backend, bundle, sample)
+        _prove(name, backend, bundle.manifest, variant, sample)
     except BaseException:
         backend.close()
         raise
@@ -230,17 +243,19 @@ def _start(bundle: Bundle, sample: Arrays, name: str, precision: str | None, thr
 
 
 def _choose(
-    bundle: Bundle, sample: Arrays, possible: dict[str, str], precision: str | None
+    bundle: Bundle, sample: Arrays, possible: dict[str, str], precision: str | None, edges: str
 ) -> tuple[str, Variant]:
     """The precision to run in and the variant for it: one made for exactly this size before one for any."""
     manifest = bundle.manifest
-    size = sample[manifest.inputs[0].name].shape[1:3]
+    variants = [variant for variant in manifest.variants if variant.edges == edges]
+    size = next(iter(sample.values())).shape[1:3]
     for wanted in [precision] if precision else possible:
         for fixed in (size, None):
-            for variant in manifest.variants:
+            for variant in variants:
                 if variant.precision == possible[wanted] and variant.fixed == fixed:
                     return wanted, variant
     asked = precision or " or ".join(possible)
+    asked += " with planes" if edges == "planes" else ""
     raise UsageError(
         "E_STYLE_PRECISION",
         f"style {manifest.name!r} has no variant for {asked} at {size[1]}x{size[0]}",
@@ -249,18 +264,16 @@ def _choose(
     )
 
 
-def _prove(name: str, backend: Backend, bundle: Bundle, sample: Arrays) -> None:
+def _prove(name: str, backend: Backend, manifest: Manifest, variant: Variant, sample: Arrays) -> None:
     """Run the sample once more and look at the answer: a session that was made is not yet one that works."""
-    manifest = bundle.manifest
     try:
         answer = backend.run(sample)
     except Exception as error:  # see load()
         raise _unavailable(name, _first_line(error), "allaprima doctor says what runs here") from error
-    picture = sample[manifest.inputs[0].name]
+    picture = next(iter(sample.values()))
     height, width = picture.shape[1:3]
-    pictures = {one.name: (one.shape, one.dtype) for one in manifest.outputs}
-    states = {one.next_name: (one.shape, one.dtype) for one in manifest.states}
-    for tensor, (shape, dtype) in {**pictures, **states}.items():
+    promised = manifest.gives(variant)
+    for tensor, (shape, dtype) in promised.items():
         found = answer.get(tensor)
         if found is None or found.shape != resolve_shape(shape, height, width) or found.dtype != dtype:
             is_there = "nothing" if found is None else f"{found.dtype} {list(found.shape)}"
@@ -269,7 +282,7 @@ def _prove(name: str, backend: Backend, bundle: Bundle, sample: Arrays) -> None:
             )
         if found.dtype.kind == "f" and not np.isfinite(found).all():
             raise _wrong(name, f"its {tensor!r} is not finite in {backend.precision}")
-    styled = answer[manifest.outputs[0].name]
+    styled = answer[next(iter(promised))]
     # Bytes cannot be NaN: a graph that computes NaN answers with black (or white) everywhere.
     if np.ptp(picture) > 0 and np.ptp(styled) == 0:
         raise _wrong(name, f"a colourful picture came back as one flat colour in {backend.precision}")

@@ -22,6 +22,7 @@ from ..errors import DeviceError, OutputError, RunError
 from ..files import Draft, write_error
 from ..frame import Frame, Image
 from ..pixels import pad_edge, resize
+from ..planes import Coding
 from ..sources.colour import Colour, convert
 from ..sources.source import Source
 from ..sources.video import VideoSource
@@ -210,7 +211,7 @@ class VideoSink:
         self.seconds = float((ticks + self._last_step) * self._time_base)
 
         rgb = VideoFrame.from_numpy_buffer(np.ascontiguousarray(self._fit(frame.image)), "rgb24")
-        picture = convert(self._reformatter, rgb, "yuv420p", self._colour)
+        picture = convert(self._reformatter, rgb, "yuv420p", Coding(self._colour.matrix))
         picture.color_primaries = self._colour.primaries
         picture.color_trc = self._colour.transfer
         picture.pts = ticks

@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc, Interpolation, VideoReformatter
+from numpy.typing import NDArray
 
-__all__ = ["Colour", "convert"]
+from ..planes import Coding
+
+__all__ = ["Colour", "convert", "rgb_of"]
 
 # AVColorSpace (ITU-T H.273 MatrixCoefficients), the numbers that are in the files
 _RGB, _BT709, _UNSPECIFIED, _BT470BG, _SMPTE170M, _BT2020_NCL, _BT2020_CL = 0, 1, 2, 5, 6, 9, 10
@@ -58,6 +62,11 @@ class Colour:
         return cls(_SMPTE170M, False, int(ColorPrimaries.SMPTE170M), int(ColorTrc.SMPTE170M))
 
     @property
+    def coding(self) -> Coding:
+        """What is needed to convert the numbers; the rest is what the tags say besides."""
+        return Coding(self.matrix, self.full_range)
+
+    @property
     def hdr(self) -> str | None:
         """`"HDR10 (PQ)"`, `"HLG"`, or None for ordinary video."""
         return _TRANSFERS_OF_HDR.get(self.transfer)
@@ -67,27 +76,23 @@ def convert(
     reformatter: VideoReformatter,
     frame: VideoFrame,
     format: str,
-    colour: Colour,
+    coding: Coding,
     width: int | None = None,
     height: int | None = None,
 ) -> VideoFrame:
-    """`frame` in another pixel format and size. YUV from a file is `colour`; YUV for a file its limited-range twin.
+    """`frame` in another pixel format and size. Whichever of the two is YUV is in `coding`, or both are.
 
     `reformatter` is kept by the caller, one for each direction: it holds swscale's tables.
     """
     smaller = width is not None and width < frame.width
-    towards_rgb = format == "rgb24"
-    options: dict[str, Any] = {}
     # PyAV takes swscale's numbers here; they are H.273's for all that swscale knows
-    matrix = {_SMPTE170M: _BT470BG, _BT2020_CL: _BT2020_NCL}.get(colour.matrix, colour.matrix)
-    if towards_rgb and not frame.format.is_rgb:
-        options["src_colorspace"] = matrix
-        options["src_color_range"] = ColorRange.JPEG if colour.full_range else ColorRange.MPEG
-        options["dst_color_range"] = ColorRange.JPEG
-    elif not towards_rgb:
-        options["dst_colorspace"] = matrix
-        options["src_color_range"] = ColorRange.JPEG
-        options["dst_color_range"] = ColorRange.MPEG
+    matrix = {_SMPTE170M: _BT470BG, _BT2020_CL: _BT2020_NCL}.get(coding.matrix, coding.matrix)
+    span = ColorRange.JPEG if coding.full_range else ColorRange.MPEG
+    options: dict[str, Any] = {"src_color_range": ColorRange.JPEG, "dst_color_range": ColorRange.JPEG}
+    if not frame.format.is_rgb:
+        options |= {"src_colorspace": matrix, "src_color_range": span}
+    if format != "rgb24":
+        options |= {"dst_colorspace": matrix, "dst_color_range": span}
     return reformatter.reformat(
         frame,
         width=width,
@@ -97,3 +102,17 @@ def convert(
         threads=2,
         **options,
     )
+
+
+def rgb_of(
+    frame: VideoFrame,
+    reformatter: VideoReformatter,
+    coding: Coding,
+    width: int | None = None,
+    height: int | None = None,
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a frame: a view of the converted one's memory, or a copy where its rows lie apart."""
+    rgb = convert(reformatter, frame, "rgb24", coding, width, height)
+    plane = rgb.planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: rgb.height]
+    return np.ascontiguousarray(rows[:, : rgb.width * 3]).reshape(rgb.height, rgb.width, 3)

@@ -214,7 +214,7 @@ class LiveSource:
         """`frame` inside the box; by its own size, because the camera may have changed its size since."""
         if self._box is None:
             return frame
-        return replace(frame, image=resize(frame.image, *fit(frame.width, frame.height, self._box)))
+        return replace(frame, picture=resize(frame.image, *fit(frame.width, frame.height, self._box)))
 
     def _lost(self, why: str) -> DeviceError:
         return DeviceError(

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from ..errors import InputError
 from ..frame import Frame, Image
 from ..pixels import fit
-from .colour import Colour, convert
+from .colour import Colour, rgb_of
 from .sniff import cut_off, kind_of, readable
 
 __all__ = ["OnCorrupt", "VideoSource", "open_container"]
@@ -244,8 +244,7 @@ class VideoSource:
         if self._box:
             width, height = self._turn.size(*fit(*self._turn.size(width, height), self._box))
         colour = self.colour if decoded.width == self._stream.width else Colour.of(decoded)
-        rgb = convert(self._reformatter, decoded, "rgb24", colour, width, height)
-        return self._turn.upright(_pixels(rgb))
+        return self._turn.upright(rgb_of(decoded, self._reformatter, colour.coding, width, height))
 
     def _note_what_is_lost(self, first: VideoFrame) -> None:
         if self.colour.hdr:
@@ -344,10 +343,3 @@ class _Turn:
         if self._flip_y:
             image = image[::-1]
         return np.ascontiguousarray(image)
-
-
-def _pixels(rgb: VideoFrame) -> Image:
-    """(H, W, 3) uint8 of an rgb24 frame: a view of its memory where rows lie close together, else one copy."""
-    plane = rgb.planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: rgb.height]
-    return np.ascontiguousarray(rows[:, : rgb.width * 3]).reshape(rgb.height, rgb.width, 3)
