@@ -124,16 +124,29 @@ class _Reader:
         self._thread.start()
 
     def __iter__(self) -> Iterator[Frame]:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._ended)
-                if not self._waiting:
-                    if self._error is not None:
-                        raise self._error
-                    return
+        while not self.ended:
+            frame = self.take()
+            if frame is not None:
+                yield frame
+
+    def take(self, seconds: float | None = None) -> Frame | None:
+        """The next frame; None where none comes within `seconds`, or none will: then `ended` is true. Raises what the
+        source raised, after its last frame."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended, seconds)
+            if self._waiting:
                 frame = self._waiting.popleft()
                 self._changed.notify_all()
-            yield frame
+                return frame
+            if self._ended and self._error is not None:
+                raise self._error
+            return None
+
+    @property
+    def ended(self) -> bool:
+        """The source is at its end and every frame is taken. An error of its is still to be raised, by `take`."""
+        with self._changed:
+            return self._ended and not self._waiting and self._error is None
 
     def close(self) -> None:
         """End the thread. It may be in the source, waiting for a frame; a camera's watchdog bounds that."""

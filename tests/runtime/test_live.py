@@ -21,7 +21,7 @@ from allaprima.sinks import NullSink, VideoSink, open_sink
 from allaprima.sinks.window import display_problem
 from allaprima.sources import LiveSource, VideoSource, open_source
 from allaprima.sources import camera as camera_module
-from allaprima.sources.synthetic import FakeCapture, FakeSettings
+from allaprima.sources.synthetic import FakeCapture, FakeSettings, Plug
 from allaprima.stream import play
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
@@ -48,6 +48,42 @@ def test_a_pulled_plug_is_a_lost_camera_in_bounded_time(mode: str) -> None:
     assert caught.value.code == "E_CAMERA_LOST"
     assert time.monotonic() - started < 8  # on a busy machine; 0.6 s on a quiet one
     assert got
+
+
+@pytest.mark.parametrize("mode", ["false", "freeze", "block"])
+def test_a_camera_that_is_plugged_in_again_goes_on_where_it_was(mode: str) -> None:
+    plug = Plug(64, 48, Fraction(100), FakeSettings(unplug_after=10, mode=mode, back_after=0.3))
+    patience: dict[str, Any] = {"freeze": "end", "stall_seconds": 0.4, "freeze_seconds": 0.4}
+    with LiveSource(plug.open, "test", reconnect=True, back_off=(0.1,), **patience) as source:
+        indices: list[int] = []
+        for frame in source:
+            indices.append(frame.index)
+            if any("the camera is back" in note for note in source.notes) and len(indices) > 20:
+                break
+        assert source.lost == ""
+    assert indices == sorted(set(indices))
+    assert sum("lost the camera" in note for note in source.notes) == 1
+
+
+def test_closing_ends_whoever_waits_for_a_lost_camera() -> None:
+    plug = Plug(64, 48, Fraction(100), FakeSettings(unplug_after=3))
+    source = LiveSource(plug.open, "test", reconnect=True, stall_seconds=0.2)
+    waiting = threading.Thread(target=lambda: list(source))
+    waiting.start()
+    deadline = time.monotonic() + 5
+    while not source.lost and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert "no picture" in source.lost
+    source.close()
+    waiting.join(2)
+    assert not waiting.is_alive()
+
+
+def test_a_camera_with_another_number_after_its_return_is_the_same(sysfs: Path) -> None:
+    front = camera_module.find_camera("0")
+    assert camera_module._same_camera(front).index == 0
+    (sysfs / "video0").rename(sysfs / "video4")
+    assert camera_module._same_camera(front).path == "/dev/video4"
 
 
 @pytest.mark.parametrize("mode", ["false", "freeze", "block"])
@@ -334,7 +370,7 @@ def test_a_word_that_is_a_camera_is_one_and_any_other_a_missing_file(
     sysfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("allaprima.sources.open_camera", lambda spec, size=None: asked.append(spec))
+    monkeypatch.setattr("allaprima.sources.open_camera", lambda spec, **wishes: asked.append(spec))
     open_source("back")
     assert asked == ["back"]
     with pytest.raises(InputError, match="no such file.*or list the cameras with: allaprima cameras"):
@@ -385,7 +421,12 @@ def test_opencv_is_asked_for_mjpg_and_what_it_gives_instead_is_told(
             return True
 
         def get(self, what: int) -> float:
-            return {cv2.CAP_PROP_FRAME_WIDTH: 640, cv2.CAP_PROP_FRAME_HEIGHT: 480, cv2.CAP_PROP_FPS: 5}[what]
+            return {
+                cv2.CAP_PROP_FRAME_WIDTH: 640,
+                cv2.CAP_PROP_FRAME_HEIGHT: 480,
+                cv2.CAP_PROP_FPS: 5,
+                cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"YUYV"),
+            }[what]
 
         def set(self, what: int, value: float) -> bool:
             return True
@@ -405,6 +446,8 @@ def test_opencv_is_asked_for_mjpg_and_what_it_gives_instead_is_told(
     with open_source("0", size=(1920, 1080)) as source:
         assert (source.width, source.height, source.rate) == (640, 480, 5)
         assert any("1920x1080" in note and "640x480" in note for note in source.notes)
+        assert isinstance(source, LiveSource)
+        assert source.about == "asked the camera for 1920x1080 at 30 fps in MJPG, got 640x480 at 5 in YUYV"
         image = next(iter(source)).image
     assert image[..., 2].min() == 200
     assert image[..., 0].max() < 60

@@ -38,24 +38,30 @@ __all__ = [
 
 
 def open_source(
-    spec: str | Path, *, size: tuple[int, int] | None = None, on_corrupt: OnCorrupt = "fail"
+    spec: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    rate: float | None = None,
+    on_corrupt: OnCorrupt = "fail",
+    reconnect: bool = False,
 ) -> Source:
     """Whatever `spec` names, as a `Source`: a file (picture or video, by its content), `bars:...`, `fake:...`, or a
     camera by number (`0`), path (`/dev/video0`) or name.
 
-    `size` (width, height) is a box that frames are shrunk to fit, and what a camera is asked for. A file whose name is
+    `size` (width, height) is a box that frames are shrunk to fit, and what a camera is asked for, as is `rate` (frames
+    per second). With `reconnect`, a camera that is lost is waited for instead of being an error. A file whose name is
     a number or begins with `bars:` is reached as `./0`. Raises InputError, DeviceError or UsageError.
     """
     text = str(spec)
     if text.startswith("bars:"):
         return bars(text, size=size)
     if text.startswith("fake:"):
-        return fake_camera(text, size=size)
+        return fake_camera(text, size=size, reconnect=reconnect)
     if text.isdigit() or text.startswith("/dev/video") or text.startswith("/dev/v4l/"):
-        return open_camera(text, size=size)
+        return open_camera(text, size=size, rate=rate, reconnect=reconnect)
     a_word = not os.path.exists(text) and _is_a_word(text)
     if a_word and _is_a_camera(text):
-        return open_camera(text, size=size)
+        return open_camera(text, size=size, rate=rate, reconnect=reconnect)
     try:
         path = readable(Path(text))
     except InputError as error:

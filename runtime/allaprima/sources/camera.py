@@ -81,9 +81,15 @@ def find_camera(spec: str) -> Camera:
     )
 
 
-def open_camera(spec: str, *, size: tuple[int, int] | None = None, rate: float | None = None) -> LiveSource:
-    """A camera as a live `Source`. `size` (width, height) and `rate` are asked for; `notes` tell what it gives. More
-    than `size` is shrunk to fit into it."""
+def open_camera(
+    spec: str,
+    *,
+    size: tuple[int, int] | None = None,
+    rate: float | None = None,
+    reconnect: bool = False,
+) -> LiveSource:
+    """A camera as a live `Source`. `size` (width, height) and `rate` are asked for; `about` tells what it gives, and
+    `notes` where that is something else. More than `size` is shrunk to fit into it. `reconnect`: see `LiveSource`."""
     camera = find_camera(spec)
     if camera.path and not os.access(camera.path, os.R_OK | os.W_OK):
         raise DeviceError(
@@ -93,7 +99,23 @@ def open_camera(spec: str, *, size: tuple[int, int] | None = None, rate: float |
             "join the group that owns it: sudo usermod -aG video $USER, then log in again",
         )
     import_cv2("open a camera")  # here, so that its error is not one of the camera's
-    return LiveSource(lambda: _CvCapture(camera, size or (1280, 720), rate or 30.0), camera.name, size=size)
+    opened = False
+
+    def open() -> _CvCapture:
+        nonlocal opened
+        now = _same_camera(camera) if opened else camera
+        opened = True
+        return _CvCapture(now, size or (1280, 720), rate or 30.0)
+
+    return LiveSource(open, camera.name, size=size, reconnect=reconnect)
+
+
+def _same_camera(camera: Camera) -> Camera:
+    """A camera that was pulled out, where it is now: back in, it may have another number."""
+    if sys.platform != "linux":
+        return camera
+    known = [other for other in _linux_cameras() if other.name == camera.name]
+    return next((other for other in known if other.path == camera.path), None) or find_camera(camera.name)
 
 
 def import_cv2(purpose: str) -> Any:
@@ -159,11 +181,12 @@ class _CvCapture:
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         given = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = Fraction(given).limit_denominator(1001) if 0 < given <= 1000 else None
+        asked = f"asked the camera for {size[0]}x{size[1]} at {rate:g} fps"
+        got = f"got {self.width}x{self.height} at {given:g}"
+        self.about = f"{asked} in MJPG, {got} in {_fourcc(self._capture.get(cv2.CAP_PROP_FOURCC))}"
         self.notes: list[str] = []
         if (self.width, self.height) != size or (self.rate is not None and abs(given - rate) > 0.5):
-            self.notes.append(
-                f"asked the camera for {size[0]}x{size[1]} at {rate:g} fps, got {self.width}x{self.height} at {given:g}"
-            )
+            self.notes.append(f"{asked}, {got}")
 
     def read(self) -> Image | None:
         came, bgr = self._capture.read()
@@ -173,3 +196,9 @@ class _CvCapture:
 
     def close(self) -> None:
         self._capture.release()
+
+
+def _fourcc(number: float) -> str:
+    """OpenCV's number of a pixel format in its four letters: `MJPG`, `YUYV`."""
+    letters = int(number).to_bytes(4, "little", signed=int(number) < 0).decode("ascii", "replace")
+    return letters if letters.isprintable() and letters.strip() else "an unknown format"

@@ -3,6 +3,8 @@
 Drivers answer a pulled plug in three ways: they fail, they never return, or they give the last picture again and again.
 The first two become DeviceError E_CAMERA_LOST here, within seconds. The third looks like a capture device whose input
 stands still - a slide over HDMI, a paused game - and is a note, unless the source was opened with `freeze="end"`.
+
+With `reconnect`, a lost camera is no error: it is opened again and again until it is back, and frames go on.
 """
 
 from __future__ import annotations
@@ -24,6 +26,12 @@ from ..pixels import fit, resize
 __all__ = ["Capture", "EndOfCapture", "LiveSource"]
 
 _BLACK = 12  # of 255; a covered lens has some noise
+_BACK_OFF = (
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+)  # seconds before each attempt to open a lost camera again; the last one from then on
 
 
 class EndOfCapture(Exception):
@@ -47,6 +55,10 @@ class Capture(Protocol):
     @property
     def rate(self) -> Fraction | None: ...
 
+    @property
+    def about(self) -> str:
+        """What was asked of the device and what it gives, for people; may be empty."""
+
     def read(self) -> Image | None:
         """The next picture, (H, W, 3) uint8 RGB; None when the device gave nothing. May block. One thread calls it."""
 
@@ -62,6 +74,9 @@ class LiveSource:
     `freeze_seconds`: a note, once, or E_CAMERA_LOST too with `freeze="end"`, for what has a sensor, whose noise makes
     no two pictures equal. Black pictures at the start are skipped for `black_seconds`. Larger pictures than the box
     `size` (width, height) are shrunk to fit.
+
+    With `reconnect`, iterating waits for a lost camera instead of raising; `lost` says so meanwhile, and `notes` when
+    it went and when it came back. Only the first opening can fail then.
     """
 
     live = True
@@ -75,42 +90,52 @@ class LiveSource:
         *,
         size: tuple[int, int] | None = None,
         freeze: Literal["note", "end"] = "note",
+        reconnect: bool = False,
         open_seconds: float = 15.0,
         first_seconds: float = 8.0,
         stall_seconds: float = 2.0,
         freeze_seconds: float = 3.0,
         black_seconds: float = 3.0,
+        back_off: tuple[float, ...] = _BACK_OFF,
     ) -> None:
         self.name = name
-        self._patience = first_seconds
+        self.lost = ""
+        """Why there is no camera at the moment; empty while there is one."""
+        self._open = open
+        self._open_seconds = open_seconds
+        self._first_seconds = self._patience = first_seconds
         self._stall_seconds = stall_seconds
         self._freeze = freeze
         self._freeze_seconds = freeze_seconds
         self._black_seconds = black_seconds
+        self._reconnect = reconnect
+        self._back_off = back_off
         self._capture = _open_in_time(open, name, open_seconds)
         self.name = self._capture.name
         self.rate = self._capture.rate
-        self.notes = self._capture.notes
+        self.about = self._capture.about
+        self.notes = list(self._capture.notes)
         self._box = size
         self._given = self._capture.width, self._capture.height  # before shrinking
         self.width, self.height = self._given
         self._shrink()
         self._changed = threading.Condition()
         self._newest: Frame | None = None
+        self._index = 0
         self._came_at = time.monotonic()  # the last picture of any kind
         self._error: BaseException | None = None
         self._ended = False
-        self._closing = False
-        self._thread = threading.Thread(target=self._read, name=f"camera {self.name}", daemon=True)
-        self._thread.start()
+        self._closing = threading.Event()
+        self._connection = 0  # counts them; a thread whose connection is over has nothing to say any more
+        self._thread = self._start(self._capture)
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames as they come; `index` counts those that were missed, too, and `time` is `time.monotonic()`."""
-        while True:
+        while not self._closing.is_set():
             with self._changed:
                 self._changed.wait_for(lambda: self._newest is not None or self._ended, timeout=0.1)
                 frame, self._newest = self._newest, None
-                ended = self._ended
+                ended, connection = self._ended, self._connection
             if frame is not None:
                 yield self._fitted(frame)
             elif ended and self._error is not None:
@@ -118,13 +143,19 @@ class LiveSource:
             elif ended:
                 return
             else:
-                self._check_silence()  # here, because the camera's own thread may be stuck in its driver
+                try:  # here, because the camera's own thread may be stuck in its driver
+                    self._check_silence()
+                except DeviceError as error:
+                    self._fail(connection, error)
 
     def close(self) -> None:
-        """Let go of the camera. Its thread is gone afterwards, unless the driver itself never returns."""
-        if self._closing:
-            return
-        self._closing = True
+        """Let go of the camera, and end whoever iterates. Its thread is gone afterwards, unless the driver itself
+        never returns."""
+        with self._changed:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+            self._changed.notify_all()
         self._capture.close()
         self._thread.join(timeout=1.0)
 
@@ -136,29 +167,80 @@ class LiveSource:
     ) -> None:
         self.close()
 
-    def _read(self) -> None:
-        """The camera's thread."""
+    def _start(self, capture: Capture | None) -> threading.Thread:
+        """A thread for a new connection, which reads `capture` or, without one, opens the camera first."""
+        self._connection += 1
+        thread = threading.Thread(
+            target=self._read, args=(capture, self._connection), name=f"camera {self.name}", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _read(self, capture: Capture | None, connection: int) -> None:
+        """The camera's thread, for as long as the connection lasts."""
         try:
-            self._read_until_closed()
+            capture = capture or self._found_again(connection)
+            if capture is not None:
+                self._read_until_closed(capture, connection)
         except EndOfCapture:
-            pass
+            self._end(connection, None)
+        except (DeviceError, OSError) as error:
+            self._fail(connection, error)
         except Exception as error:  # whatever it is, it belongs to the person in the for loop
-            self._error = error
-        finally:
-            with self._changed:
-                self._ended = True
+            self._end(connection, error)
+        else:
+            self._end(connection, None)
+
+    def _fail(self, connection: int, error: Exception) -> None:
+        """The camera is gone: the end, or the beginning of another connection."""
+        if not self._reconnect:
+            self._end(connection, error)
+            return
+        with self._changed:
+            if connection != self._connection or self._closing.is_set():
+                return
+            self.lost = getattr(error, "why", "") or str(error)
+            self.notes.append(f"lost the camera: {self.lost}")
+            gone = self._capture
+            self._thread = self._start(None)
+        gone.close()  # a thread that is stuck in the driver returns by this, or never
+
+    def _end(self, connection: int, error: BaseException | None) -> None:
+        with self._changed:
+            if connection == self._connection:
+                self._error, self._ended = error, True
                 self._changed.notify_all()
 
-    def _read_until_closed(self) -> None:
-        index = 0
+    def _found_again(self, connection: int) -> Capture | None:
+        """The camera, opened again however long that takes; None when nobody wants it any more."""
+        lost_at, attempt = time.monotonic(), 0
+        while not self._closing.wait(self._back_off[min(attempt, len(self._back_off) - 1)]):
+            attempt += 1
+            try:
+                capture = _open_in_time(self._open, self.name, self._open_seconds)
+            except (DeviceError, OSError):
+                continue  # not yet
+            with self._changed:
+                wanted = not self._closing.is_set()
+                if wanted:
+                    self._capture = capture
+                    self._came_at, self._patience = time.monotonic(), self._first_seconds
+                    self.lost = ""
+                    self.notes.append(f"the camera is back after {time.monotonic() - lost_at:.1f} s")
+            if wanted:
+                return capture
+            capture.close()
+        return None
+
+    def _read_until_closed(self, capture: Capture, connection: int) -> None:
         started = time.monotonic()
         seen_light = frozen = False
         changed_at = started
         last: Image | None = None
-        while not self._closing:
-            image = self._capture.read()
+        while not self._closing.is_set():
+            image = capture.read()
             now = time.monotonic()
-            if self._closing:
+            if self._closing.is_set() or connection != self._connection:
                 return
             if image is None:
                 self._check_silence()
@@ -170,7 +252,7 @@ class LiveSource:
                     changed_at = now
                     continue
                 seen_light = not _is_black(image)
-                if not seen_light and index == 0:
+                if not seen_light and self._index == 0:
                     self.notes.append(
                         "the camera gives black pictures: is the lens covered, or another program using it?"
                     )
@@ -178,7 +260,7 @@ class LiveSource:
                 changed_at = now
             elif not frozen and now - changed_at > self._freeze_seconds:
                 if self._freeze == "end":
-                    raise self._lost(f"its picture has been frozen for {self._freeze_seconds:g} s")
+                    raise self._gone(f"its picture has been frozen for {self._freeze_seconds:g} s")
                 frozen = True
                 self.notes.append(
                     f"the camera gave exactly the same picture for {self._freeze_seconds:g} s: "
@@ -187,13 +269,13 @@ class LiveSource:
             last = image
             self._note_size(image)
             with self._changed:
-                self._newest = Frame(image, index, now)
+                self._newest = Frame(image, self._index, now)
+                self._index += 1
                 self._changed.notify_all()
-            index += 1
 
     def _check_silence(self) -> None:
-        if time.monotonic() - self._came_at > self._patience:
-            raise self._lost(f"it has given no picture for {self._patience:g} s")
+        if not self.lost and time.monotonic() - self._came_at > self._patience:
+            raise self._gone(f"it has given no picture for {self._patience:g} s")
 
     def _note_size(self, image: Image) -> None:
         given = image.shape[1], image.shape[0]
@@ -216,7 +298,7 @@ class LiveSource:
             return frame
         return replace(frame, picture=resize(frame.image, *fit(frame.width, frame.height, self._box)))
 
-    def _lost(self, why: str) -> DeviceError:
+    def _gone(self, why: str) -> DeviceError:
         return DeviceError(
             "E_CAMERA_LOST", f"lost the camera {self.name!r}", why, "check its plug, then start again"
         )

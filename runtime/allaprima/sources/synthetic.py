@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
@@ -14,13 +14,13 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import DeviceError, UsageError
 from ..frame import Frame, Image
 from ..pixels import fit, resize
 from ..settings import nearest
 from .live import Capture, EndOfCapture, LiveSource
 
-__all__ = ["BarsSource", "FakeCapture", "FakeSettings", "bars", "fake_camera"]
+__all__ = ["BarsSource", "FakeCapture", "FakeSettings", "Plug", "bars", "fake_camera"]
 
 _LARGEST = 1_000_000_000  # of any setting; 30 years of seconds
 
@@ -38,7 +38,7 @@ def bars(spec: str, *, size: tuple[int, int] | None = None) -> BarsSource:
     return BarsSource(width, height, rate, size=size, **options)
 
 
-def fake_camera(spec: str, *, size: tuple[int, int] | None = None) -> LiveSource:
+def fake_camera(spec: str, *, size: tuple[int, int] | None = None, reconnect: bool = False) -> LiveSource:
     """From `fake:1280x720@30?unplug_after=90&mode=freeze`: see `FakeSettings`. `size` is a box as for `bars`."""
     kinds = {field.name: field.type for field in fields(FakeSettings)}
     readers = {name: _READERS[str(kind)] for name, kind in kinds.items()}
@@ -52,12 +52,9 @@ def fake_camera(spec: str, *, size: tuple[int, int] | None = None) -> LiveSource
             "use false, freeze or block",
         )
 
-    def open() -> Capture:
-        time.sleep(settings.open_seconds)
-        return FakeCapture(width, height, rate, settings)
-
+    plug = Plug(width, height, rate, settings)
     # it has a sensor's noise: a picture that stands still is its driver hanging
-    return LiveSource(open, "fake camera", size=size, freeze="end")
+    return LiveSource(plug.open, "fake camera", size=size, freeze="end", reconnect=reconnect)
 
 
 class BarsSource:
@@ -129,6 +126,8 @@ class FakeSettings:
     """Pull the plug after so many pictures."""
     mode: str = "false"
     """How the driver takes that: `false` (nothing comes), `freeze` (the last picture again), `block` (no return)."""
+    back_after: float | None = None
+    """Put the plug in again after so many seconds, for good; otherwise never."""
     jitter: tuple[float, float] | None = None
     """Milliseconds between pictures, at random between the two, as in `8-40`. Otherwise even."""
     resize_at: int | None = None
@@ -146,6 +145,7 @@ class FakeCapture:
     """A camera made of arithmetic, in real time, with a sensor's noise."""
 
     name = "fake camera"
+    about = ""
 
     def __init__(
         self, width: int, height: int, rate: Fraction, settings: FakeSettings = FakeSettings()
@@ -159,6 +159,7 @@ class FakeCapture:
         self.count = 0
         """Pictures taken so far."""
         self._started = self._due = time.monotonic()
+        self.unplugged_at: float | None = None
         self._last: Image | None = None
 
     def read(self) -> Image | None:
@@ -172,6 +173,7 @@ class FakeCapture:
         if settings.seconds is not None and elapsed > settings.seconds:
             raise EndOfCapture
         if settings.unplug_after is not None and self.count >= settings.unplug_after:
+            self.unplugged_at = self.unplugged_at or time.monotonic()
             if settings.mode == "block":
                 self._closed.wait()
             return self._last if settings.mode == "freeze" else None
@@ -192,6 +194,26 @@ class FakeCapture:
         noise = np.resize(np.roll(self._noise, self.count), width)
         image[: height // 16 + 1] += noise[:, None]  # bars are at most 191: no overflow but in the white line
         return image
+
+
+class Plug:
+    """A fake camera's plug: who opens it again finds it pulled, until it is put in."""
+
+    def __init__(self, width: int, height: int, rate: Fraction, settings: FakeSettings) -> None:
+        self._made = lambda settings: FakeCapture(width, height, rate, settings)
+        self._settings = settings
+        self._first: FakeCapture | None = None
+
+    def open(self) -> Capture:
+        settings = self._settings
+        time.sleep(settings.open_seconds)
+        if self._first is None:
+            self._first = self._made(settings)
+            return self._first
+        pulled_at, back_after = self._first.unplugged_at, settings.back_after
+        if pulled_at is not None and (back_after is None or time.monotonic() < pulled_at + back_after):
+            raise DeviceError("E_CAMERA_NOT_FOUND", "there is no fake camera", "its plug is pulled")
+        return self._made(replace(settings, unplug_after=None))
 
 
 def _range(text: str) -> tuple[float, float]:
