@@ -134,7 +134,7 @@ def shown() -> Iterator[Finding]:
     """What cameras, --window and --virtual-camera need."""
     from ..errors import DeviceError
     from ..sinks.window import display_problem
-    from ..sources.camera import import_cv2
+    from ..opencv import import_cv2
 
     try:
         import_cv2("open a camera")

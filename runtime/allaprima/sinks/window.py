@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from ..errors import DeviceError
 from ..frame import Frame
-from ..sources.camera import import_cv2
+from ..opencv import import_cv2
 
 __all__ = ["WindowSink", "display_problem"]
 

@@ -7,15 +7,15 @@ import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import DeviceError
 from ..frame import Image
+from ..opencv import import_cv2
 from .live import LiveSource
 
-__all__ = ["Camera", "find_camera", "import_cv2", "list_cameras", "open_camera"]
+__all__ = ["Camera", "find_camera", "list_cameras", "open_camera"]
 
 _SYS = Path("/sys/class/video4linux")
 
@@ -116,25 +116,6 @@ def _same_camera(camera: Camera) -> Camera:
         return camera
     known = [other for other in _linux_cameras() if other.name == camera.name]
     return next((other for other in known if other.path == camera.path), None) or find_camera(camera.name)
-
-
-def import_cv2(purpose: str) -> Any:
-    """OpenCV, or a DeviceError that names the one package that is missing."""
-    # Media Foundation's hardware transforms take half a minute to start; read once, at import
-    os.environ.setdefault("OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS", "0")
-    # "can't open camera by index" on stderr says nothing that the error does not say better
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    try:
-        import cv2
-    except ImportError as error:
-        raise DeviceError(
-            "E_DISPLAY_LIBRARY",
-            f"cannot {purpose}",
-            f"OpenCV does not load: {error}",
-            "install what it needs: sudo apt-get install libgl1 (or, without windows: "
-            "pip uninstall opencv-python && pip install opencv-python-headless)",
-        ) from error
-    return cv2
 
 
 def _linux_cameras() -> list[Camera]:

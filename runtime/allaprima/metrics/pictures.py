@@ -1,7 +1,4 @@
-"""How far apart two pictures are: PSNR, SSIM, largest difference. numpy only, for uint8 pictures.
-
-The exporter's parity, the golden check and the benchmarks all measure with this file.
-"""
+"""How far apart two pictures are: PSNR, SSIM, largest difference. numpy only, for uint8 pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .frame import Image
+from ..frame import Image
 
 __all__ = ["IDENTICAL_DB", "Difference", "compare", "psnr", "ssim"]
 
