@@ -133,8 +133,8 @@ def media() -> Iterator[Finding]:
 def shown() -> Iterator[Finding]:
     """What cameras, --window and --virtual-camera need."""
     from ..errors import DeviceError
-    from ..sinks.window import display_problem
     from ..opencv import import_cv2
+    from ..sinks.window import display_problem
 
     try:
         import_cv2("open a camera")
