@@ -77,7 +77,7 @@ def check(bundle: Bundle, *, backend: str | None = None, precision: str | None =
 
 
 def _wanted(bundle: Bundle, golden: Golden, possible: dict[str, str]) -> list[str]:
-    stored = {variant.precision for variant in bundle.manifest.variants}
+    stored = {variant.precision for variant in bundle.manifest.for_pictures}
     return [one for one in possible if possible[one] in stored and one in golden.tolerances]
 
 

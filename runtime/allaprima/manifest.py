@@ -37,6 +37,7 @@ __all__ = [
     "Lineage",
     "Manifest",
     "Parity",
+    "Plan",
     "Shape",
     "State",
     "Tensor",
@@ -222,6 +223,18 @@ class State:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How an int8 variant was made, so that it can be made again the same."""
+
+    quantizer: Words
+    """`nncf 3.4.0`."""
+    calibration: Words
+    """The pictures that the ranges of its numbers were measured on: never those that it was judged on."""
+    keep: tuple[Words, ...] = ()
+    """The layers that stay in floating point, by the names of their weights. Empty: none needs to."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Variant:
     """One ONNX file. Those of the same edges have the same inputs and outputs by name, type and meaning."""
 
@@ -235,8 +248,15 @@ class Variant:
     parity: Parity
     fixed: tuple[Side, Side] | None = None
     """(height, width) where these are built in; None where the graph takes any size."""
-    edges: Literal["rgb", "planes"] = "rgb"
-    """How pictures go in and come out: as `Manifest.inputs` and `outputs` say, or as YUV 4:2:0 (see `takes`)."""
+    edges: Literal["rgb", "planes", "float"] = "rgb"
+    """How pictures go in and come out: bytes as `Manifest.inputs` and `outputs` say, YUV 4:2:0, or for programs that
+    convert themselves floats from 0 to 1 (see `takes`)."""
+    made_for: tuple[Words, ...] = ()
+    """The backends that it was measured faster on than every other variant; empty: any."""
+    plan: Plan | None = None
+    """Of int8 variants."""
+    profile: str = ""
+    """`portable`, `mobile`, `web`, `float`: the kind of program that it is for; empty: this runtime and all others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,11 +400,18 @@ class Manifest:
             return {one.name: Tensor(one.shape, one.dtype) for one in pictures}
         times = "" if scale == 1 else f"{scale}*"
         height, width = f"{times}height", f"{times}width"
+        if variant.edges == "float":
+            return {one.name: Tensor((1, 3, height, width), "float32") for one in pictures}
         return {
             f"{prefix}y": Tensor((1, height, width, 1), "uint8"),
             f"{prefix}u": Tensor((1, f"{height}/2", f"{width}/2", 1), "uint8"),
             f"{prefix}v": Tensor((1, f"{height}/2", f"{width}/2", 1), "uint8"),
         }
+
+    @property
+    def for_pictures(self) -> tuple[Variant, ...]:
+        """The variants that take and give pictures as bytes: all that a runtime paints with."""
+        return tuple(variant for variant in self.variants if variant.edges == "rgb")
 
     def references(self) -> tuple[str, ...]:
         """The files that this manifest speaks of by name; a bundle has to hold all of them."""

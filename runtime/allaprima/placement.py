@@ -51,8 +51,8 @@ class Placement:
 def place(picture: Size, manifest: Manifest) -> Placement:
     """The placement that changes the picture least: a graph for any size, else the best fixed one."""
     geometry = manifest.geometry
-    fixed = [variant.fixed for variant in manifest.variants if variant.fixed]
-    if len(fixed) < len(manifest.variants):
+    fixed = [variant.fixed for variant in manifest.for_pictures if variant.fixed]
+    if not fixed or len(fixed) < len(manifest.for_pictures):
         return Placement(picture, picture, _at_least(picture, geometry), geometry.scale)
 
     def kept(tensor: Size) -> tuple[float, int]:

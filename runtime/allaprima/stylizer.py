@@ -301,7 +301,7 @@ class Stylizer:
     def _can_tile(self) -> bool:
         """Not with memory from frame to frame, nor with a look at the whole picture, nor in built-in sizes only."""
         manifest = self.bundle.manifest
-        open_size = any(variant.fixed is None for variant in manifest.variants)
+        open_size = any(variant.fixed is None for variant in manifest.for_pictures)
         return open_size and not manifest.states and not manifest.geometry.whole
 
     def _sample(self, placement: Placement) -> dict[str, NDArray[Any]]:

@@ -199,7 +199,7 @@ def manifest(**changes: Any) -> Manifest:
     return replace(made, **changes)
 
 
-def variant(name: str, *, fixed: tuple[int, int] | None = None) -> Variant:
+def variant(name: str, *, fixed: tuple[int, int] | None = None, **more: Any) -> Variant:
     precision = name.split("-")[0]
     return Variant(
         name=name,
@@ -209,6 +209,7 @@ def variant(name: str, *, fixed: tuple[int, int] | None = None) -> Variant:
         ir_version=IR,
         parity=Parity(psnr_db=60, ssim=0.999, max_difference=1, frames=4, against="numpy", tolerance=EXACT),
         fixed=fixed,
+        **more,
     )
 
 

@@ -321,6 +321,39 @@ def test_variant_of_exactly_this_size_is_preferred(tmp_path):
     assert start(both, sample(41, 56), precision="fp32").variant.name == "fp32"
 
 
+def chosen(name, possible, *variants, precision=None):
+    """Which variant that backend would run, and in what."""
+    promise = Bundle(Path("study.prima"), bundles.manifest(variants=variants))
+    table = dict(zip(possible, possible, strict=True))
+    wanted, variant = backends._choose(promise, sample(40, 56), name, table, precision, "rgb")
+    return wanted, variant.name
+
+
+FP32, INT8 = bundles.variant("fp32"), bundles.variant("int8", made_for=("openvino",))
+
+
+def test_what_measured_faster_on_a_backend_is_taken_there_and_left_alone_elsewhere():
+    assert chosen("openvino", ["fp32", "int8"], FP32, INT8) == ("int8", "int8")
+    assert chosen("ort", ["int8", "fp32"], FP32, INT8) == ("fp32", "fp32")
+    assert chosen("openvino:gpu", ["int8", "fp32"], FP32, INT8) == ("fp32", "fp32")
+    assert chosen("ort", ["fp32", "int8"], INT8) == ("int8", "int8")  # there is nothing else
+    assert chosen("ort", ["fp32", "int8"], FP32, INT8, precision="int8") == ("int8", "int8")
+    assert chosen("openvino", ["fp32", "int8"], FP32, INT8, precision="fp32") == ("fp32", "fp32")
+
+
+def test_of_two_in_one_precision_the_one_for_this_backend_is_taken():
+    other = bundles.variant("int8-tensorrt", made_for=("tensorrt",))
+    assert chosen("tensorrt", ["int8"], INT8, other, precision="int8") == ("int8", "int8-tensorrt")
+    assert chosen("openvino", ["int8"], other, INT8, precision="int8") == ("int8", "int8")
+
+
+def test_a_variant_made_for_other_programs_is_never_painted_with():
+    bare = bundles.variant("fp32-float", edges="float", profile="float")
+    assert chosen("ort", ["fp32"], bare, FP32) == ("fp32", "fp32")
+    with pytest.raises(UsageError, match="no variant for fp32"):
+        chosen("ort", ["fp32"], bare)
+
+
 def test_two_installed_runtimes_of_one_folder_are_told(bundle, monkeypatch):
     pytest.importorskip("onnxruntime")
     from allaprima.backends import ort

@@ -91,6 +91,8 @@ def _capabilities(device: str) -> list[str]:
 
 
 def _hint(capabilities: list[str], precision: str) -> str:
-    if precision == "bf16":
+    # What an int8 model keeps in floating point runs in bf16 where there is bf16: the same painting (41.5 dB from
+    # fp32 either way), and a layer that is kept costs half.
+    if precision == "bf16" or (precision == "int8" and "BF16" in capabilities):
         return "bf16"
     return "f16" if precision == "fp16" and "FP16" in capabilities else "f32"
