@@ -29,7 +29,7 @@ def card(
         f"    allaprima run video.mp4 --style {manifest.name}.prima --out painted.mp4",
         "## What goes in and out",
         f"`image` uint8 [1, height, width, 3] RGB and `strength` float32 [1] (0 gives the picture back exactly, 1 is "
-        f"the full style) go in, `styled` of the picture's shape comes out. Any size from "
+        f"the full style) go in, `styled` of the picture's shape comes out.{_controls(manifest)} Any size from "
         f"{geometry.minimum}x{geometry.minimum}; padding, range and rounding are inside the graph. For tiles: "
         f"overlap by {geometry.margin} pixels at least, begin at multiples of {geometry.stride}.",
         "## How it was made",
@@ -81,3 +81,14 @@ def card(
 
 def _list(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"- **{name}**: {text}" for name, text in rows if text)
+
+
+def _controls(manifest: Manifest) -> str:
+    """What else goes in, in words; empty where nothing does."""
+    words = []
+    for control in manifest.controls:
+        if control.name != "strength":
+            parts = f" of {', '.join(control.labels)}" if control.labels else ""
+            span = f"{control.minimum:g} to {control.maximum:g}"
+            words.append(f" `{control.name}` float32 {list(control.shape)}{parts}, {span}: {control.help}.")
+    return f" Besides:{''.join(words)}" if words else ""

@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="photographs to measure parity on (default: those that the training held out)",
     )
+    parser.add_argument(
+        "--direction",
+        default="",
+        metavar="NAME",
+        help="another generator of a method that trains several: back (of cyclegan) makes photographs of paintings",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object on stdout")
 
@@ -59,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         fixed=args.fixed,
         opset=args.opset,
         pictures=args.pictures,
+        direction=args.direction,
         as_zip=args.as_zip,
         overwrite=args.overwrite,
         on_stage=lambda stage: print(f"{stage} ...", file=sys.stderr, flush=True),

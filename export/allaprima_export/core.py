@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from allaprima.errors import QualityError, UsageError
 from allaprima_train.generators import Generator
+from allaprima_train.generators.controls import as_tensors
 
 __all__ = ["IN", "OPSETS", "OUT", "billion_macs", "in_bytes", "reach", "require_finite", "to_opset", "trace"]
 
 IN, OUT = "packed", "paint"
-"""Names of the traced graph's one input and one output."""
+"""Names of the traced graph's picture input and its one output. Controls are further inputs, by their own names."""
 
 TRACED_OPSET = 18  # the lowest that torch writes
 OPSETS = (17, 18, 19, 20, 21)
@@ -75,21 +76,25 @@ def _memory_order(period: int) -> Tensor:
 
 
 def trace(network: nn.Module) -> onnx.ModelProto:
-    """The `packed_paint` of `in_bytes`' network as a model with open height and width, opset 18."""
+    """The `packed_paint` of `in_bytes`' network as a model with open height and width, opset 18.
+
+    Inputs: the packed pixels, then the network's controls, float32 of their shapes.
+    """
     generator = cast(Generator, network)
     period, stride = generator.period, generator.stride
     sample = torch.zeros(1, 3 * period**2, 4 * stride // period, 6 * stride // period)
+    no_size = tuple(None for _ in generator.controls)
     any_size = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
     with _quiet():
         program = torch.onnx.export(
             _Paint(network).eval(),
-            (sample,),
+            (sample, *as_tensors(generator.controls)),
             dynamo=True,
             external_data=False,
             opset_version=TRACED_OPSET,
-            input_names=[IN],
+            input_names=[IN, *(control.name for control in generator.controls)],
             output_names=[OUT],
-            dynamic_shapes={"packed": any_size},
+            dynamic_shapes=(any_size, *([no_size] if no_size else ())),  # as in _Paint.forward
             verbose=False,
         )
     model: onnx.ModelProto = cast(Any, program).model_proto
@@ -113,7 +118,8 @@ def billion_macs(generator: nn.Module, height: int, width: int) -> float:
     period = cast(Generator, generator).period
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         packed = torch.empty(1, 3 * period**2, height // period, width // period)
-        cast(Generator, plain.to("meta")).packed_paint(packed)
+        network = cast(Generator, plain.to("meta"))
+        network.packed_paint(packed, *as_tensors(network.controls, place="meta"))
     return counter.get_total_flops() / 2e9
 
 
@@ -128,7 +134,7 @@ def reach(generator: nn.Module) -> int | None:
     packed = torch.rand(1, 3 * period**2, cells, cells, generator=torch.Generator().manual_seed(0))
     packed.requires_grad_(True)
     middle = cells // 2
-    answer = plain.packed_paint(packed)[..., middle, middle].sum()
+    answer = plain.packed_paint(packed, *as_tensors(plain.controls))[..., middle, middle].sum()
     (gradient,) = torch.autograd.grad(answer, packed)
     touched = gradient.abs().sum((0, 1, 2)).nonzero().flatten() - middle
     farthest = int(touched.abs().max())
@@ -140,8 +146,8 @@ class _Paint(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, packed: Tensor) -> Tensor:
-        return cast(Generator, self.generator).packed_paint(packed)
+    def forward(self, packed: Tensor, *controls: Tensor) -> Tensor:
+        return cast(Generator, self.generator).packed_paint(packed, *controls)
 
 
 def _convolutions(module: Any) -> list[nn.Conv2d]:

@@ -44,7 +44,8 @@ def attach_edges(
     """Wrap a traced `core` (float32 packed bytes -> float32 paint) into the contract of docs/bundle.md.
 
     image uint8 [1, height, width, 3] RGB, strength float32 [1] -> styled uint8 [1, scale height, scale width, 3]
-    RGB. With several `pictures` there are image_2, image_3, ... of the same shape, too.
+    RGB. With several `pictures` there are image_2, image_3, ... of the same shape, too. What the core takes besides
+    pictures, its controls, the whole graph takes by the same names.
 
     `margin` edge pixels are repeated around the picture, more at the bottom and right up to a multiple of `stride`,
     and cut off again. `veil` is the share of the picture that shines through at full strength. `fixed`
@@ -92,6 +93,7 @@ def attach_edges(
         [
             *(helper.make_tensor_value_info(image, TensorProto.UINT8, [1, *size, 3]) for image in images),
             helper.make_tensor_value_info("strength", TensorProto.FLOAT, [1]),
+            *(given for given in core.graph.input if given.name != IN),
         ],
         [helper.make_tensor_value_info("styled", TensorProto.UINT8, [1, *larger, 3])],
         graph.constants,

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .core import IN, OUT
+from .core import OUT
 
 __all__ = ["half"]
 
@@ -42,15 +42,17 @@ def half(core: onnx.ModelProto) -> onnx.ModelProto:
     def cast(source: str, target: str, to: int) -> None:
         nodes.append(helper.make_node("Cast", [source], [target], name=f"cast_{target}", to=to))
 
-    halved = {IN: f"{IN}_fp16"}  # tensors that had to take another name in fp16
-    cast(IN, halved[IN], TensorProto.FLOAT16)
+    inputs = [given.name for given in graph.input]  # the picture and the controls stay float32
+    halved = {name: f"{name}_fp16" for name in inputs}
+    for name, target in halved.items():
+        cast(name, target, TensorProto.FLOAT16)
     for node in graph.node:
         if node.op_type not in IN_FP32:
             node.input[:] = [halved.get(name, name) for name in node.input]
             nodes.append(node)
             continue
         for place, name in enumerate(node.input):
-            if name and name not in constants and name != IN:
+            if name and name not in constants and name not in inputs:
                 cast(name, f"{name}_for_{node.name}", TensorProto.FLOAT)
                 node.input[place] = f"{name}_for_{node.name}"
         nodes.append(node)

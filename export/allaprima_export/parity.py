@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from allaprima import backends
 from allaprima.errors import DeviceError, InputError, QualityError
 from allaprima.frame import Image
-from allaprima.manifest import Parity, Tolerance
+from allaprima.manifest import Control, Parity, Tolerance
 from allaprima.metrics import Difference, compare
 from allaprima.pixels import fit, resize
 from allaprima.threads import available
 from allaprima_train.data import find_pictures, fingerprint, read_picture, split
 from allaprima_train.frame_model import FrameModel
+from allaprima_train.generators import Generator
+from allaprima_train.generators.controls import Values, as_tensors, positions
 from allaprima_train.recipe import Recipe
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Judged",
     "Painter",
     "Reference",
+    "at_positions",
     "judge",
     "unseen",
     "within",
@@ -68,6 +71,7 @@ class Reference:
 
     def __init__(self, generator: nn.Module) -> None:
         self.model = FrameModel(generator).eval()
+        self.controls = cast(Generator, generator).controls
         self.finite = True
         generator.register_forward_hook(self._look)
 
@@ -75,10 +79,11 @@ class Reference:
         self.finite = self.finite and bool(torch.isfinite(painted).all())
 
     @torch.no_grad()
-    def paint(self, image: Image, name: str, strength: float = 1.0) -> Image:
-        """(H, W, 3) uint8 RGB in and out; `name` is for the error."""
+    def paint(self, image: Image, name: str, strength: float = 1.0, values: Values | None = None) -> Image:
+        """(H, W, 3) uint8 RGB in and out; `name` is for the error, `values` are for the network's controls."""
         self.finite = True
-        styled = self.model(torch.from_numpy(image.copy())[None], torch.tensor([strength]))[0].numpy()
+        given = as_tensors(self.controls, values)
+        styled = self.model(torch.from_numpy(image.copy())[None], torch.tensor([strength]), *given)[0].numpy()
         if not self.finite:
             raise QualityError(
                 "E_NOT_FINITE",
@@ -90,10 +95,13 @@ class Reference:
 
 
 class Painter:
-    """Paints with an exported model on a backend of the runtime; starts it again for each new size."""
+    """Paints with an exported model on a backend of the runtime; starts it again for each new size.
 
-    def __init__(self, model: bytes, backend: str, precision: str) -> None:
-        self.model, self.precision = model, precision
+    `controls`: those that the model has besides strength.
+    """
+
+    def __init__(self, model: bytes, backend: str, precision: str, controls: Sequence[Control] = ()) -> None:
+        self.model, self.precision, self.controls = model, precision, controls
         self.kind, self.device = backends.load(backend)
         self.runner: Any = None
         self.shape: tuple[int, ...] = ()
@@ -102,10 +110,12 @@ class Painter:
     def description(self) -> str:
         return str(self.runner.description)
 
-    def paint(self, image: Image, strength: float = 1.0) -> Image:
+    def paint(self, image: Image, strength: float = 1.0, values: Values | None = None) -> Image:
+        given = zip(self.controls, as_tensors(self.controls, values), strict=True)
         inputs: dict[str, NDArray[Any]] = {
             "image": np.ascontiguousarray(image[None]),
             "strength": np.array([strength], np.float32),
+            **{control.name: value.numpy() for control, value in given},
         }
         if image.shape != self.shape:
             self.runner = self.kind(
@@ -137,13 +147,20 @@ class Judged:
 
 
 def judge(
-    painter: Painter, pictures: Mapping[str, Image], references: Mapping[str, Image], tolerance: Tolerance
+    painter: Painter,
+    pictures: Mapping[str, Image],
+    references: Mapping[str, Image],
+    tolerance: Tolerance,
+    turned: Mapping[str, Values] | None = None,
 ) -> Judged:
-    """Paint every picture and compare. `pictures` and `references` by name, uint8 (H, W, 3), at least 16x16."""
+    """Paint every picture and compare. `pictures` and `references` by name, uint8 (H, W, 3), at least 16x16.
+
+    `turned`: of the pictures that are painted with other than the controls' defaults, the values.
+    """
     differences: dict[str, Difference] = {}
     equal = total = 0
     for name in sorted(pictures, key=lambda name: pictures[name].shape):  # one start for each size
-        styled = painter.paint(pictures[name])
+        styled = painter.paint(pictures[name], values=(turned or {}).get(name))
         differences[name] = compare(styled, references[name])
         equal += int((styled == references[name]).sum())
         total += styled.size
@@ -156,7 +173,11 @@ def judge(
 
 
 def judged_elsewhere(
-    model: bytes, precisions: tuple[str, ...], pictures: Mapping[str, Image], references: Mapping[str, Image]
+    model: bytes,
+    precisions: tuple[str, ...],
+    pictures: Mapping[str, Image],
+    references: Mapping[str, Image],
+    controls: Sequence[Control] = (),
 ) -> dict[str, Judged | str]:
     """The same on OpenVINO, for information: precision -> figures, or why there are none."""
     found: dict[str, Judged | str] = {}
@@ -167,11 +188,26 @@ def judged_elsewhere(
                 found[precision] = "this processor has no instructions for it"
                 continue
             found[precision] = judge(
-                Painter(model, "openvino", precision), pictures, references, GOLDEN_TOLERANCES["bf16"]
+                Painter(model, "openvino", precision, controls),
+                pictures,
+                references,
+                GOLDEN_TOLERANCES["bf16"],
             )
         except DeviceError as error:
             found[precision] = error.why
     return found
+
+
+def at_positions(
+    pictures: Mapping[str, Image], controls: Sequence[Control], most: int = 2
+) -> tuple[dict[str, Image], dict[str, Values]]:
+    """The last `most` pictures once more for each position of the controls, by a name that says it; and the values."""
+    again: dict[str, Image] = {}
+    turned: dict[str, Values] = {}
+    for label, values in positions(controls).items():
+        for name in list(pictures)[-most:]:
+            again[f"{name} at {label}"], turned[f"{name} at {label}"] = pictures[name], values
+    return again, turned
 
 
 def within(judged: Judged, precision: str, variant: str) -> None:

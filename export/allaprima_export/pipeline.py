@@ -23,7 +23,9 @@ from allaprima.manifest import Control, Geometry, Golden, Licence, Lineage, Mani
 from allaprima.pixels import resize
 from allaprima.settings import nearest
 from allaprima_train.generators import Generator
-from allaprima_train.recipe import Recipe, bundle_name
+from allaprima_train.generators.controls import Values
+from allaprima_train.objectives import objective_features
+from allaprima_train.recipe import PictureSet, Recipe, bundle_name
 from allaprima_train.run import Run
 
 from .artefacts import SMALLEST, Border, Grid
@@ -40,6 +42,7 @@ from .parity import (
     Judged,
     Painter,
     Reference,
+    at_positions,
     judge,
     judged_elsewhere,
     unseen,
@@ -84,6 +87,7 @@ def export(
     fixed: Sequence[tuple[int, int]] = (),
     opset: int = 18,
     pictures: Path | None = None,
+    direction: str = "",
     as_zip: bool = False,
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
@@ -92,7 +96,8 @@ def export(
 
     `variants`: precisions in PRECISIONS. Each is written for any size, and for every (width, height) in `fixed`
     once more with the size built in. `pictures`: a folder of photographs to measure parity on instead of those
-    that the recipe held out. `on_stage` hears what happens next, in words.
+    that the recipe held out. `direction`: of a method that trains several generators, another than the one that
+    ships. `on_stage` hears what happens next, in words.
 
     Raises UsageError (E_EXPORT_...), InputError for a run that cannot be read, OutputError, and QualityError:
     E_WEIGHTS_FINITE, E_NOT_FINITE, E_PARITY, E_GOLDEN. Then nothing is left behind.
@@ -104,8 +109,9 @@ def export(
     require_free(out, overwrite=overwrite)
 
     on_stage("folding and tracing the network")
-    generator, noted = run.generator()
+    generator, noted = run.generator(f"generator_{direction}" if direction else "generator")
     require_finite(generator, str(run.weights_file))
+    controls = cast(Generator, generator).controls
     core = to_opset(trace(in_bytes(generator)), opset)
     models = {
         _variant_name(precision, size): (precision, size, _wrap(PRECISIONS[precision](core), generator, size))
@@ -118,20 +124,23 @@ def export(
     photos, source = unseen(recipe, pictures, noted.get("pictures"))
     reference = Reference(generator)
     wanted = {**scenes(), **photos}
-    painted = {name: reference.paint(image, name) for name, image in wanted.items()}
+    again, turned = at_positions(wanted, controls)
+    wanted |= again
+    painted = {name: reference.paint(image, name, values=turned.get(name)) for name, image in wanted.items()}
 
     judged: dict[str, Judged] = {}
     promised: list[Variant] = []
     for name, (precision, size, model) in models.items():
-        seen, expected = (wanted, painted) if size is None else _at_size(wanted, reference, size)
+        seen, expected = (wanted, painted) if size is None else _at_size(wanted, reference, size, turned)
         on_stage(f"comparing {name} with the reference on {len(seen)} pictures")
-        painter = Painter(model.SerializeToString(), "ort", precision)
-        judged[name] = judge(painter, seen, expected, TOLERANCES[precision])
+        painter = Painter(model.SerializeToString(), "ort", precision, controls)
+        judged[name] = judge(painter, seen, expected, TOLERANCES[precision], turned)
         within(judged[name], precision, name)
         promised.append(_promise(name, precision, size, model, judged[name]))
 
     on_stage("measuring bf16, grid and border")
-    elsewhere = _elsewhere(models, wanted, painted)
+    untouched = {name: image for name, image in wanted.items() if name not in turned}
+    elsewhere = _elsewhere(models, untouched, painted, controls)
     grid, border = _artefacts(photos, painted, reference, cast(Generator, generator))
 
     on_stage(f"packing {out}")
@@ -193,12 +202,15 @@ def _wrap(core: onnx.ModelProto, generator: nn.Module, size: tuple[int, int] | N
 
 
 def _at_size(
-    pictures: Mapping[str, Image], reference: Reference, size: tuple[int, int]
+    pictures: Mapping[str, Image],
+    reference: Reference,
+    size: tuple[int, int],
+    turned: Mapping[str, Values],
 ) -> tuple[dict[str, Image], dict[str, Image]]:
     """The pictures stretched to a built-in size: not pretty, but what is compared sees the same."""
     height, width = size
     few = {name: resize(image, width, height) for name, image in list(pictures.items())[-4:]}
-    return few, {name: reference.paint(image, name) for name, image in few.items()}
+    return few, {name: reference.paint(image, name, values=turned.get(name)) for name, image in few.items()}
 
 
 def _promise(
@@ -220,12 +232,14 @@ def _elsewhere(
     models: Mapping[str, tuple[str, tuple[int, int] | None, onnx.ModelProto]],
     pictures: Mapping[str, Image],
     painted: Mapping[str, Image],
+    controls: Sequence[Control],
 ) -> dict[str, Judged | str]:
     """OpenVINO paints the fp32 variant in fp32 and bf16; a few pictures, because each size is compiled anew."""
     if "fp32" not in models:
         return {}
     few = dict(list(pictures.items())[-3:])
-    return judged_elsewhere(models["fp32"][2].SerializeToString(), ("fp32", "bf16"), few, painted)
+    model = models["fp32"][2].SerializeToString()
+    return judged_elsewhere(model, ("fp32", "bf16"), few, painted, controls)
 
 
 def _artefacts(
@@ -281,6 +295,7 @@ def _manifest(
                 help="how much of the painting: 0 is the picture itself, exactly"
                 + (f", each pixel {scale} x {scale} times" if scale > 1 else ""),
             ),
+            *network.controls,
         ),
         variants=tuple(variants),
         golden=Golden(
@@ -298,7 +313,7 @@ def _lineage(
     recipe: Recipe, run: Run, generator: nn.Module, noted: Mapping[str, str], *, local: bool
 ) -> Lineage:
     given = recipe.card
-    style = given.style_source or Path(getattr(recipe.objective, "style", "")).name
+    style = given.style_source or _style_files(recipe.objective)
     finished = datetime.fromtimestamp(run.weights_file.stat().st_mtime, UTC)
     plain = cast(Generator, generator).folded()
     changes = [f"{change.line[0].upper()}{change.line[1:]}." for change in run.changes()]
@@ -312,7 +327,7 @@ def _lineage(
         style=(style,) if style else (),
         content=given.content_source or "not stated",
         features="; ".join(
-            part for part in (FEATURES.get(recipe.method, "not stated"), noted.get("features", "")) if part
+            part for part in (objective_features(recipe.method) or "none", noted.get("features", "")) if part
         ),
         steps=int(noted.get("step", recipe.train.steps)),
         trained=finished.strftime("%Y-%m-%d"),
@@ -320,8 +335,11 @@ def _lineage(
     )
 
 
-FEATURES = {"perceptual": "VGG-19 conv1_1 to relu3_4 (Simonyan, Zisserman 2015; weights CC BY 4.0)"}
-"""The feature network of each training method; it is not part of the bundle."""
+def _style_files(settings: object) -> str:
+    """What the method's settings name as style, without the folders of this machine; empty where they name none."""
+    named = getattr(settings, "style", "")
+    places = named.pictures if isinstance(named, PictureSet) else [named]
+    return ", ".join(Path(place).name for place in places if isinstance(place, str) and place)
 
 
 def _licence(recipe: Recipe) -> Licence:

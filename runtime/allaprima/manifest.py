@@ -186,14 +186,28 @@ class Control:
     """What it does, for `--help` and sliders."""
     shape: tuple[Positive, ...] = (1,)
     dtype: Literal["float32"] = "float32"
+    labels: tuple[Words, ...] = ()
+    """What each number stands for, where they stand for different things: the domains of a mixture."""
+    defaults: tuple[float, ...] = ()
+    """The default number by number, where they differ; `default` then only stands in for it on one slider."""
 
     def __post_init__(self) -> None:
-        if not self.minimum <= self.default <= self.maximum:
-            raise ValueError(
-                f"control {self.name!r}: the default {self.default} is outside {self.minimum}..{self.maximum}"
-            )
-        if math.prod(self.shape) > MAX_CONTROL_NUMBERS:
+        count = math.prod(self.shape)
+        if count > MAX_CONTROL_NUMBERS:
             raise ValueError(f"control {self.name!r} has more than {MAX_CONTROL_NUMBERS} numbers")
+        for default in (self.default, *self.defaults):
+            if not self.minimum <= default <= self.maximum:
+                raise ValueError(
+                    f"control {self.name!r}: the default {default} is outside {self.minimum}..{self.maximum}"
+                )
+        for what, values in (("labels", self.labels), ("defaults", self.defaults)):
+            if len(values) not in (0, count):
+                raise ValueError(f"control {self.name!r} has {count} numbers and {len(values)} `{what}`")
+
+    @property
+    def initial(self) -> tuple[float, ...]:
+        """The value before anybody turns it, all numbers in the order of memory."""
+        return self.defaults or (self.default,) * math.prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

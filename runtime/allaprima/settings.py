@@ -22,11 +22,12 @@ __all__ = ["nearest", "read", "write"]
 T = TypeVar("T")
 
 
-def read(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+def read(kind: type[T], table: Mapping[str, Any], where: str, inside: str = "") -> T:
     """Make a `kind` (a frozen dataclass, nested as deep as wanted) from a table of plain values.
 
     Types are strict (no `"3"` for 3; a whole number may stand for a float, a list for a tuple), unknown
-    keys are refused. `where` names the file in the message. Raises UsageError E_SETTING with every finding.
+    keys are refused. `where` names the file in the message, `inside` the table of it that is read, where it is
+    not the whole. Raises UsageError E_SETTING with every finding.
     """
     from pydantic import ValidationError
 
@@ -36,7 +37,7 @@ def read(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         adapter = _adapter(cast(Hashable, kind))
         made: T = adapter.validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
-        findings = [_in_words(kind, dict(finding)) for finding in error.errors(include_url=False)]
+        findings = [_in_words(kind, dict(finding), inside) for finding in error.errors(include_url=False)]
         raise UsageError(
             "E_SETTING", f"{where}: {'; '.join(findings)}", next="correct the file and try again"
         ) from None
@@ -86,9 +87,9 @@ def _dataclasses_in(kind: Any) -> list[Any]:
     return found
 
 
-def _in_words(kind: type, finding: dict[str, Any]) -> str:
+def _in_words(kind: type, finding: dict[str, Any], inside: str) -> str:
     *path, name = finding["loc"] or ("",)
-    table = ".".join(str(step) for step in path)
+    table = ".".join(str(step) for step in (inside, *path) if step != "")
     place = f"[{table}]" if table else "the top level"
     if finding["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = [field.name for field in dataclasses.fields(_kind_at(kind, path))]

@@ -78,7 +78,12 @@ class Stylizer:
         self._passed_over: dict[str, str] = {}
         self._restarts = 0
         self._closed = False
-        self.set(**{control.name: control.default for control in bundle.manifest.controls})
+        self.set(
+            **{
+                control.name: np.reshape(control.initial, control.shape)
+                for control in bundle.manifest.controls
+            }
+        )
 
     @classmethod
     def open(
@@ -166,7 +171,7 @@ class Stylizer:
             name: value.tolist() if value.size > 1 else value.item() for name, value in self._controls.items()
         }
 
-    def set(self, **values: float | Sequence[float]) -> None:
+    def set(self, **values: float | Sequence[float] | NDArray[Any]) -> None:
         """Turn controls: a number, or as many as the control has. Takes effect with the next frame.
 
         Raises UsageError E_CONTROL_UNKNOWN, E_CONTROL_RANGE; then nothing has changed.
@@ -330,7 +335,7 @@ def _check(image: Image) -> None:
     )
 
 
-def _control_value(control: Control, value: float | Sequence[float]) -> NDArray[np.float32]:
+def _control_value(control: Control, value: float | Sequence[float] | NDArray[Any]) -> NDArray[np.float32]:
     """A checked value as the graph takes it: float32 of the control's shape."""
     span = f"from {control.minimum:g} to {control.maximum:g}"
     why, next = f"it goes {span}", f"choose one in between; the default is {control.default:g}"

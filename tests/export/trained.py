@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+import torch.nn.functional as functional
 from PIL import Image as Pictures
-from torch import nn
+from torch import Tensor, nn
 
+from allaprima.manifest import Control
 from allaprima_export.core import in_bytes, trace
 from allaprima_train.generators import make_generator
+from allaprima_train.generators.mobile import Mobile
 from allaprima_train.recipe import parse_recipe
 from allaprima_train.run import Run
 
@@ -38,6 +41,27 @@ def strong(network: str, size: str, seed: int = 0) -> nn.Module:
             if name.endswith("bias"):
                 parameter.add_(torch.randn_like(parameter) * 0.05)
     return generator
+
+
+class Tinted(Mobile):
+    """A generator with controls: a mixture of two tints, and a code that bends the paint."""
+
+    controls = (
+        Control(name="tint", shape=(2,), labels=("warm", "cold"), default=0, defaults=(1, 0), help="mixture"),
+        Control(name="code", shape=(3,), default=0, minimum=-3, maximum=3, help="what is bent"),
+    )
+
+    def forward(self, x: Tensor, *controls: Tensor) -> Tensor:
+        packed = functional.pixel_unshuffle(x, self.period)
+        paint = functional.pixel_shuffle(self.packed_paint(packed, *controls), self.period)
+        return self.veil * x + paint
+
+    def packed_paint(self, packed: Tensor, *controls: Tensor) -> Tensor:
+        tint, code = controls
+        stem = functional.relu(self.stem(packed) * (1 + tint[0] / tint.sum().clamp(min=1e-6)))
+        stem = stem + torch.softmax(code, 0)[1]
+        x = self.blocks(functional.relu(self.down(stem)))
+        return self.head(functional.relu(functional.pixel_shuffle(self.up(x), 2) + stem))
 
 
 @cache

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from allaprima.errors import InputError, OutputError, QualityError, UsageError
 from allaprima_train import loop
+from allaprima_train.data import Crops, Cut
 from allaprima_train.loop import Step, train
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
@@ -53,7 +54,7 @@ def test_the_loss_falls_on_a_fixed_batch(recipe: Recipes, features: Path) -> Non
     made = recipe("train.steps=100", "train.learning_rate=2e-3")
     objective = make_objective(made, load_features(features))
     state = loop.State(objective, made.train, torch.device("cpu"))
-    batch = torch.rand(2, 3, 64, 64)
+    batch = {"content": torch.rand(2, 3, 64, 64)}
     sums = []
     for _ in range(30):
         terms, _ = state.step(batch)
@@ -301,7 +302,7 @@ def test_grey_alpha_and_small_pictures_are_taken(recipe: Recipes, features: Path
     assert values["deep"].tolist() == [117]  # 30000 / 257
     assert values["grey"].tolist() == [90]
     assert values["alpha"].tolist() == [109, 139]  # (40 * 10 + 215 * 128) / 255, and with 200
-    crops = loop.Crops(loop.find_pictures([str(photos)]), recipe().data, seed=1)
+    crops = Crops(loop.find_pictures([str(photos)]), Cut.of_content(recipe().data), seed=1)
     for number in range(6):
         assert crops[number].shape == (3, 96, 96)  # 64 and 16 of context on each side
 
@@ -339,11 +340,11 @@ def test_missing_features_say_where_to_point(recipe: Recipes, tmp_path: Path) ->
 
 def test_crops_depend_on_seed_and_number_alone(recipe: Recipes) -> None:
     made = recipe()
-    pictures = loop.find_pictures(made.data.content)
-    one, two = loop.Crops(pictures, made.data, seed=5), loop.Crops(pictures, made.data, seed=5)
+    pictures, cut = loop.find_pictures(made.data.content), Cut.of_content(made.data)
+    one, two = Crops(pictures, cut, seed=5), Crops(pictures, cut, seed=5)
     _ = [one[number] for number in (9, 2, 30)]
     assert torch.equal(one[17], two[17])
-    assert not torch.equal(one[17], loop.Crops(pictures, made.data, seed=6)[17])
+    assert not torch.equal(one[17], Crops(pictures, cut, seed=6)[17])
 
 
 def test_training_reads_colours_like_the_runtime(photos: Path) -> None:

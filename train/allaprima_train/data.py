@@ -1,4 +1,4 @@
-"""Photographs into training crops.
+"""Pictures into training crops.
 
 Every crop is a function of the recipe's seed and the crop's own number, and of nothing else. So the order of
 a training does not depend on the number of reading processes, and a resumed training goes on with exactly
@@ -10,32 +10,33 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image as Pictures
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from allaprima.errors import InputError
 from allaprima.frame import Image
 from allaprima.sources.pictures import PictureSource
 
-from .recipe import Data
+from .recipe import Data, PictureSet
 
-__all__ = ["Crops", "batches", "find_pictures", "fingerprint", "read_picture", "split"]
+__all__ = ["Crops", "Cut", "find_pictures", "fingerprint", "read_picture", "split"]
 
 log = logging.getLogger(__name__)
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
-def find_pictures(places: Sequence[str]) -> list[Path]:
+def find_pictures(places: Sequence[str], setting: str = "[data] content") -> list[Path]:
     """The picture files in folders (searched deeply) and among files, sorted; each file once, however often named.
 
-    Raises InputError E_DATA_EMPTY for a place that is not there or has no picture in it.
+    Raises InputError E_DATA_EMPTY for a place that is not there or has no picture in it; `setting` is the one to
+    correct then.
     """
     found: dict[Path, Path] = {}  # a picture in two places would be held out and trained on at once
     for place in places:
@@ -50,7 +51,8 @@ def find_pictures(places: Sequence[str]) -> list[Path]:
                 "E_DATA_EMPTY",
                 f"no training pictures in {path}",
                 why,
-                "point [data] content at a folder of photographs, e.g. --set 'data.content=[\"~/Photos\"]'",
+                f"point {setting} at a folder of pictures, e.g. "
+                f"--set '{setting.replace('] ', '.').strip('[')}=[\"~/Pictures\"]'",
             )
         for picture in pictures:
             found.setdefault(picture.resolve(), picture)
@@ -85,50 +87,68 @@ def read_picture(path: Path) -> Pictures.Image:
     return Pictures.fromarray(((frame.image * cover + 128 * (255 - cover) + 127) // 255).astype(np.uint8))
 
 
-class Crops(Dataset[Tensor]):
-    """`crops[n]` is training crop number n, for any n >= 0: (3, side, side) uint8 RGB, side = crop + 2 context."""
+@dataclass(frozen=True)
+class Cut:
+    """How a square crop is taken from a picture, but for chance."""
 
-    def __init__(self, pictures: Sequence[Path], data: Data, seed: int) -> None:
-        self.pictures, self.data, self.seed = list(pictures), data, seed
+    side: int
+    """Pixels, after scaling."""
+    zoom: tuple[float, float]
+    flip: bool
+    short_side: int = 0
+    trim: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    grey: bool = False
+
+    @classmethod
+    def of_content(cls, data: Data) -> Cut:
+        """What the losses see and `context` around it."""
+        return cls(data.crop + 2 * data.context, data.zoom, data.flip)
+
+    @classmethod
+    def of_set(cls, pictures: PictureSet, side: int) -> Cut:
+        return cls(side, pictures.zoom, pictures.flip, pictures.short_side, pictures.trim, pictures.grey)
+
+    def __call__(self, picture: Pictures.Image, chance: np.random.Generator) -> Image:
+        """(side, side, 3) uint8 RGB. A picture smaller than the crop is enlarged to it, never padded."""
+        top, right, bottom, left = self.trim
+        x, y = picture.width * left, picture.height * top
+        width, height = picture.width * (1 - right) - x, picture.height * (1 - bottom) - y
+        scale = self.short_side / min(width, height) if self.short_side else 1.0
+        side = min(self.side / (scale * chance.uniform(*self.zoom)), width, height)
+        x += chance.uniform(0, width - side)
+        y += chance.uniform(0, height - side)
+        crop = picture.resize(
+            (self.side, self.side), Pictures.Resampling.BICUBIC, box=(x, y, x + side, y + side)
+        )
+        if self.flip and chance.random() < 0.5:
+            crop = crop.transpose(Pictures.Transpose.FLIP_LEFT_RIGHT)
+        if self.grey:
+            crop = crop.convert("L").convert("RGB")
+        return np.array(crop)
+
+
+class Crops:
+    """`crops[n]` is training crop number n, for any n >= 0: (3, side, side) uint8 RGB.
+
+    `lane` sets the chance of one set of pictures apart from another's of the same seed; two sets in one lane that
+    have pictures of the same order and size are cut alike, which is what pairs need.
+    """
+
+    def __init__(self, pictures: Sequence[Path], cut: Cut, seed: int, lane: int = 0) -> None:
+        self.pictures, self.cut, self.seed, self.lane = list(pictures), cut, seed, lane
         self.unreadable: dict[Path, str] = {}
 
     def __getitem__(self, number: int) -> Tensor:
         epoch, place = divmod(number, len(self.pictures))
-        order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.pictures))
-        chance = np.random.default_rng((self.seed, 1, number))
+        order = np.random.default_rng((self.seed, 2 * self.lane, epoch)).permutation(len(self.pictures))
+        chance = np.random.default_rng((self.seed, 2 * self.lane + 1, number))
         for offset in range(len(self.pictures)):
             path = self.pictures[order[(place + offset) % len(self.pictures)]]
             if path in self.unreadable:
                 continue
             try:
-                return self._crop(read_picture(path), chance)
+                return torch.from_numpy(self.cut(read_picture(path), chance)).permute(2, 0, 1)
             except InputError as error:
                 self.unreadable[path] = error.why  # its neighbour in the order takes its place
                 log.warning("skipped the picture %s: %s", path, error.why)
         raise InputError("E_DATA_EMPTY", "none of the training pictures can be read", str(self.unreadable))
-
-    def _crop(self, picture: Pictures.Image, chance: np.random.Generator) -> Tensor:
-        whole = self.data.crop + 2 * self.data.context
-        side = min(whole / chance.uniform(*self.data.zoom), *picture.size)
-        left = chance.uniform(0, picture.width - side)
-        top = chance.uniform(0, picture.height - side)
-        crop = picture.resize(
-            (whole, whole), Pictures.Resampling.BICUBIC, box=(left, top, left + side, top + side)
-        )
-        if self.data.flip and chance.random() < 0.5:
-            crop = crop.transpose(Pictures.Transpose.FLIP_LEFT_RIGHT)
-        pixels: Image = np.array(crop)
-        return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def batches(crops: Crops, batch: int, first_step: int, last_step: int) -> Iterator[Tensor]:
-    """The batches of the steps `first_step` ... `last_step` - 1: (batch, 3, side, side) uint8."""
-    numbers = [list(range(step * batch, (step + 1) * batch)) for step in range(first_step, last_step)]
-    workers = crops.data.workers
-    yield from DataLoader(
-        crops,
-        batch_sampler=numbers,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        generator=torch.Generator(),  # its own: it would draw from the global one, and a resume would differ
-    )

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 
 from allaprima.errors import InputError
 
-__all__ = ["LAYERS", "Vgg19", "find_features", "load_features"]
+__all__ = ["LAYERS", "VGG19", "Vgg19", "find_features", "load_features"]
+
+VGG19 = "VGG-19 conv1_1 to relu3_4 (Simonyan, Zisserman 2015; weights CC BY 4.0)"
+"""What a method that looks through it says of it: the words for the bundle's lineage."""
 
 STAGES = {"1": (64, 2), "2": (128, 2), "3": (256, 4)}  # stage: channels, convolutions; pooling between stages
 LAYERS = tuple(f"{stage}_{i}" for stage, (_, count) in STAGES.items() for i in range(1, count + 1))

@@ -5,6 +5,7 @@ Sample pictures are painted through it while a network trains, and export compar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -12,12 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .generators import Generator, enlarged
+from .generators.controls import as_tensors
 
 __all__ = ["FrameModel", "from_unit", "paint", "to_unit"]
 
 
-def paint(generator: Generator, x: Tensor, margin: int | None = None) -> Tensor:
+def paint(
+    generator: Generator, x: Tensor, margin: int | None = None, controls: Sequence[Tensor] | None = None
+) -> Tensor:
     """Paint pictures of any size: (N, 3, H, W) float in [0, 1] -> (N, 3, s·H, s·W), not clipped; s is the scale.
+
+    `controls`: one tensor for each of the generator's; None: their defaults.
 
     The edge pixels are repeated outwards, by `margin` (the generator's own, unless a loss compares) and up to
     the next multiple of its stride, and cut off again afterwards: the convolutions pad with zeros, and what
@@ -26,7 +32,8 @@ def paint(generator: Generator, x: Tensor, margin: int | None = None) -> Tensor:
     height, width = x.shape[-2:]
     margin, stride = generator.margin if margin is None else margin, generator.stride
     bottom, right = margin + -height % stride, margin + -width % stride
-    painted = generator(F.pad(x, (margin, right, margin, bottom), mode="replicate"))
+    values = as_tensors(generator.controls, place=x.device) if controls is None else controls
+    painted = generator(F.pad(x, (margin, right, margin, bottom), mode="replicate"), *values)
     top, scale = margin * generator.scale, generator.scale
     return painted[..., top : top + scale * height, top : top + scale * width]
 
@@ -34,17 +41,18 @@ def paint(generator: Generator, x: Tensor, margin: int | None = None) -> Tensor:
 class FrameModel(nn.Module):
     """image uint8 [1, H, W, 3] RGB, strength float32 [1] in 0..1 -> styled uint8 [1, s·H, s·W, 3] RGB.
 
-    s is the generator's scale. Strength 0 is the picture itself, each pixel s x s times.
+    s is the generator's scale. Strength 0 is the picture itself, each pixel s x s times. After the strength, the
+    generator's own controls: all of them, or none, which means their defaults.
     """
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, image: Tensor, strength: Tensor) -> Tensor:
+    def forward(self, image: Tensor, strength: Tensor, *controls: Tensor) -> Tensor:
         x = to_unit(image).permute(0, 3, 1, 2)  # (1, 3, H, W)
         generator = cast(Generator, self.generator)
-        painted, x = paint(generator, x), enlarged(x, generator.scale)
+        painted, x = paint(generator, x, controls=controls or None), enlarged(x, generator.scale)
         mixed = x + strength * (painted - x)
         return from_unit(mixed).permute(0, 2, 3, 1)
 

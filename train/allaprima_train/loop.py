@@ -19,13 +19,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from allaprima.errors import InputError, QualityError, UsageError
 
-from .data import Crops, batches, find_pictures, fingerprint, read_picture, split
+from .data import find_pictures, fingerprint, read_picture, split
 from .features import load_features
 from .frame_model import FrameModel, to_unit
 from .generators import Generator
-from .objectives import Objective, make_objective
+from .generators.controls import as_tensors, positions
+from .objectives import Objective, make_objective, objective_features, objective_streams
 from .recipe import Recipe, Train
 from .run import Run, load_strictly
+from .streams import batches
 
 __all__ = ["Step", "train"]
 
@@ -72,9 +74,17 @@ def train(
     changes = run.changed_by(recipe, may_change) if resume else {}
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(recipe.seed)
-    pictures, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
-    network = load_features(features).to(place)
-    origin = {"features": network.origin, "pictures": fingerprint(pictures, held_out)}
+    streams = objective_streams(recipe)
+    trained, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
+    origin = {"pictures": fingerprint(trained, held_out)}
+    origin |= {
+        f"pictures.{name}": fingerprint(stream.pictures, ())
+        for name, stream in streams.items()
+        if name != "content" and stream.pictures
+    }
+    network = load_features(features).to(place) if objective_features(recipe.method) else None
+    if network is not None:
+        origin["features"] = network.origin
     state = State(make_objective(recipe, network), recipe.train, place, origin)
     if resume:
         changes |= state.load(run)
@@ -83,14 +93,13 @@ def train(
         run.begin(recipe)
 
     first = state.done
-    crops = Crops(pictures, recipe.data, recipe.seed)
     last = min(recipe.train.steps, stop_at or recipe.train.steps)
+    samples = batches(streams, recipe.train.batch, first, last, recipe.data.workers)
     with Log(run, first) as journal:
         began = time.perf_counter()
-        for step, pixels in enumerate(batches(crops, recipe.train.batch, first, last), start=first):
-            batch = to_unit(pixels.to(place)).contiguous(memory_format=torch.channels_last)
+        for step, sampled in enumerate(samples, start=first):
             learning_rate = state.rate
-            terms, norms = state.step(batch)
+            terms, norms = state.step(to_batch(sampled, place))
             done = step + 1
             if done % recipe.train.log_every == 0 or done == last or done == 1:
                 rate = (done - first) * recipe.train.batch / (time.perf_counter() - began)
@@ -108,6 +117,17 @@ def train(
     return run
 
 
+def to_batch(sampled: Mapping[str, Tensor], place: torch.device) -> dict[str, Tensor]:
+    """Samples as a method sees them: bytes become float in [0, 1], batches of pictures lie channels last."""
+    batch: dict[str, Tensor] = {}
+    for name, values in sampled.items():
+        moved = values.to(place)
+        if moved.dtype == torch.uint8:
+            moved = to_unit(moved)
+        batch[name] = moved.contiguous(memory_format=torch.channels_last) if moved.ndim == 4 else moved
+    return batch
+
+
 def numbers(terms: Mapping[str, Tensor], step: int) -> dict[str, float]:
     """The terms as floats; raises where one is not finite, before anything is saved from it."""
     values = {name: float(term.detach()) for name, term in terms.items()}
@@ -123,7 +143,7 @@ def numbers(terms: Mapping[str, Tensor], step: int) -> dict[str, float]:
 
 
 class State:
-    """Everything that a checkpoint holds: networks, average, optimisers, random numbers, the step."""
+    """Everything that a checkpoint holds: networks, averages, optimisers, random numbers, the step."""
 
     def __init__(
         self,
@@ -137,17 +157,26 @@ class State:
         self.origin = dict(origin or {})
         # channels_last *and* bf16: on CPUs each alone gains little, together 5 to 20 times
         objective.networks.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(
-            objective.networks["generator"],
-            multi_avg_fn=lambda average, new, steps: move_average(
-                list(average), list(new), int(steps), settings.ema
-            ),
-        )
+        self.averages = {
+            name: AveragedModel(
+                network,
+                multi_avg_fn=lambda average, new, steps: move_average(
+                    list(average), list(new), int(steps), settings.ema
+                ),
+            )
+            for name, network in objective.networks.items()
+            if name.startswith("generator")
+        }
         self.optimisers = {
-            name: torch.optim.Adam(player.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+            name: torch.optim.Adam(player.parameters(), lr=settings.learning_rate, betas=settings.betas)
             for name, player in objective.players.items()
         }
         self.done = 0  # steps; the rate is a function of it, so that the schedule has no state of its own
+
+    @property
+    def average(self) -> AveragedModel:
+        """Of the generator that ships."""
+        return self.averages["generator"]
 
     @property
     def rate(self) -> float:
@@ -157,7 +186,7 @@ class State:
         """The one number that goes down."""
         return sum(self.objective.weights[name] * value for name, value in values.items())
 
-    def step(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+    def step(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """One optimiser step of every player; its loss terms, and its gradient's norm before clipping."""
         all_terms: dict[str, Tensor] = {}
         norms: dict[str, float] = {}
@@ -182,13 +211,15 @@ class State:
                 group["lr"] = self.rate
             self.optimisers[name].step()
             all_terms |= {key: term.detach() for key, term in terms.items()}
-        self.average.update_parameters(self.objective.networks["generator"])
+        for name, average in self.averages.items():
+            average.update_parameters(self.objective.networks[name])
         self.done += 1
         return all_terms, norms
 
     def save(self, run: Run) -> None:
         tensors = {f"network.{name}": t for name, t in self.objective.networks.state_dict().items()}
-        tensors |= {f"average.{name}": t for name, t in self.average.state_dict().items()}
+        for name, average in self.averages.items():
+            tensors |= {f"{_average(name)}{key}": t for key, t in average.state_dict().items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self.place.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.place)
@@ -196,7 +227,8 @@ class State:
             for index, slots in optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{name}.{index}.{slot}": value for slot, value in slots.items()}
         run.save_checkpoint(tensors, {"step": self.done, **self.origin})
-        run.save_weights(self.average.module, {"step": str(self.done), **self.origin})
+        for name, average in self.averages.items():
+            run.save_weights(average.module, {"step": str(self.done), **self.origin}, name)
 
     def load(self, run: Run) -> dict[str, tuple[str, str]]:
         """Take up a checkpoint. Answers what of its origin is another one now: name -> (then, now)."""
@@ -213,6 +245,13 @@ class State:
                 "its photographs have changed: others would be held out, and some of those were trained on",
                 "restore [data] content, held_out and seed, or begin a new run",
             )
+        if moved := [name.removeprefix("pictures.") for name in changed if name.startswith("pictures.")]:
+            raise InputError(
+                "E_RUN_INVALID",
+                f"cannot resume {run.folder}",
+                f"its pictures for {' and '.join(moved)} have changed",
+                "restore them, or begin a new run",
+            )
         if state["step"] > self.settings.steps:
             raise UsageError(
                 "E_SETTING",
@@ -220,7 +259,8 @@ class State:
                 f"it has done {state['step']} already",
             )
         load_strictly(self.objective.networks, under(tensors, "network."), str(run.folder))
-        load_strictly(self.average, under(tensors, "average."), str(run.folder))
+        for name, average in self.averages.items():
+            load_strictly(average, under(tensors, _average(name)), str(run.folder))
         for name, optimiser in self.optimisers.items():
             slots: dict[int, dict[str, Tensor]] = {}
             for key, value in under(tensors, f"optimiser.{name}.").items():
@@ -235,10 +275,14 @@ class State:
 
 
 def rate_factor(step: int, settings: Train) -> float:
-    """Of the peak rate: a linear rise over `warmup` steps, then half a cosine down to 2 %."""
+    """Of the peak rate: a linear rise over `warmup` steps, then as `schedule` says."""
     if step < settings.warmup:
         return (step + 1) / settings.warmup
     progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    if settings.schedule == "constant":
+        return 1.0
+    if settings.schedule == "linear":
+        return min(1.0, 2 * (1 - progress))
     return 0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
 
@@ -246,6 +290,11 @@ def rate_factor(step: int, settings: Train) -> float:
 def move_average(average: list[Tensor], new: list[Tensor], steps: int, decay: float) -> None:
     """Exponential moving average with a short memory at first, or the first samples show the starting weights."""
     torch._foreach_lerp_(average, new, 1 - min(decay, (1 + steps) / (10 + steps)))
+
+
+def _average(network: str) -> str:
+    """Prefix of its average in a checkpoint: `average.`, of `generator_back` `average_back.`."""
+    return f"average{network.removeprefix('generator')}."
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -256,14 +305,17 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def sheet(
     generator: nn.Module, pictures: Iterable[Path], side: int = 320, most: int = 6
 ) -> Pictures.Image | None:
-    """A contact sheet, photo above painting, painted by the byte model that export is judged against.
+    """A contact sheet, photo above paintings, painted by the byte model that export is judged against.
 
-    Of the first `most` pictures that can be read; the others before them are named. None where there are none.
+    One row with the generator's controls as they are by default, and one for each of their `positions`. Of the first
+    `most` pictures that can be read; the others before them are named. None where there are none.
     """
     folded = cast(Generator, generator).folded().float().eval()
     model = FrameModel(folded)
     place = next(generator.parameters()).device
-    columns: list[tuple[Pictures.Image, Pictures.Image]] = []
+    controls = cast(Generator, generator).controls
+    rows = [as_tensors(controls, values, place) for values in ({}, *positions(controls).values())]
+    columns: list[list[Pictures.Image]] = []
     for path in pictures:
         if len(columns) == most:
             break
@@ -274,13 +326,14 @@ def sheet(
             continue
         photo.thumbnail((side, side), Pictures.Resampling.LANCZOS)
         image = torch.from_numpy(np.array(photo))[None].to(place)
-        styled = Pictures.fromarray(model(image, torch.ones(1, device=place))[0].cpu().numpy())
-        columns.append((photo, styled))
+        full = torch.ones(1, device=place)
+        styled = [model(image, full, *values)[0].cpu().numpy() for values in rows]
+        columns.append([photo, *map(Pictures.fromarray, styled)])
     if not columns:
         return None
-    whole = Pictures.new("RGB", (side * len(columns), 2 * side), "white")
-    for column, pair in enumerate(columns):
-        for row, picture in enumerate(pair):
+    whole = Pictures.new("RGB", (side * len(columns), side * len(columns[0])), "white")
+    for column, pictures_in_it in enumerate(columns):
+        for row, picture in enumerate(pictures_in_it):
             whole.paste(picture, (column * side, row * side))
     return whole
 

@@ -14,9 +14,9 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from allaprima import settings
 from allaprima.errors import InputError, UsageError
@@ -25,6 +25,7 @@ __all__ = [
     "Card",
     "Data",
     "GeneratorChoice",
+    "PictureSet",
     "Recipe",
     "Train",
     "bundle_name",
@@ -32,6 +33,9 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
 ]
+
+
+Beta = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,35 @@ class Data:
 
 
 @dataclass(frozen=True)
+class PictureSet:
+    """Pictures that belong together: the paintings of a style, one domain of several, the answers of a pair."""
+
+    pictures: tuple[str, ...]
+    """Folders (searched deeply) or files. As many or as few as there are: sets need not be equally large."""
+    name: str = ""
+    """What users read, where there is a choice between sets."""
+    short_side: Annotated[int, Ge(0)] = 0
+    """Each picture's short side in pixels before crops are taken: larger shows finer strokes larger. 0: as it is."""
+    trim: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """Share of the picture cut away at its top, right, bottom, left: frames, marks, title strips."""
+    grey: bool = False
+    """Without colour: for scans whose casts vary."""
+    zoom: tuple[float, float] = (0.8, 1.25)
+    """Crops are taken at a scale drawn between these."""
+    flip: bool = True
+    """Mirror every second crop; switch off where left and right differ (writing)."""
+
+    def __post_init__(self) -> None:
+        top, right, bottom, left = self.trim
+        if min(self.trim) < 0 or top + bottom >= 1 or left + right >= 1:
+            raise ValueError(
+                f"trim = {list(self.trim)} leaves nothing: shares of the picture, 0.1 is a tenth"
+            )
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom = {list(self.zoom)}: must be 0 < lowest <= highest")
+
+
+@dataclass(frozen=True)
 class GeneratorChoice:
     network: str = "mobile"
     """`mobile` ships and is fast; `resnet` is the slow reference."""
@@ -67,7 +100,12 @@ class Train:
     """Optimiser steps. A thousand show whether it works; the last quarter, at a falling rate, polishes."""
     batch: Annotated[int, Ge(1)] = 4
     learning_rate: Annotated[float, Gt(0)] = 1e-3
-    """Peak of Adam's rate: reached after `warmup` steps, then falling as a cosine to 2 % of it."""
+    """Peak of Adam's rate: reached after `warmup` steps, then falling by the `schedule`."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """`cosine`: half a cosine down to 2 %. `linear`: the peak for half of the steps, then a straight line to 0, as
+    the adversarial methods were published with. `constant`: the peak to the end."""
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    """Memory of Adam's two averages. Adversarial methods take [0.5, 0.999]: the opponent changes, forget sooner."""
     warmup: Annotated[int, Ge(0)] = 50
     gradient_clip: Annotated[float, Gt(0)] = 1.0
     """Largest norm of the gradient; one odd picture cannot throw the weights far."""
@@ -176,11 +214,7 @@ def _from_table(table: dict[str, Any], where: str) -> Recipe:
     if "objective" in table:
         raise UsageError("E_SETTING", f"{where}: the method's settings belong into a table [{method}]")
     recipe = settings.read(Recipe, table, where)
-    try:
-        objective = settings.read(kind, own, where)
-    except UsageError as error:
-        what = error.what.replace("the top level", f"[{method}]")
-        raise UsageError(error.code, what, error.why, error.next) from None
+    objective = settings.read(kind, own, where, inside=method)
     for name in ("crop", "context"):
         if getattr(recipe.data, name) % 8:
             value = getattr(recipe.data, name)

@@ -1,7 +1,8 @@
 """A run folder: what a training leaves behind, and what export and resume start from.
 
     recipe.toml               the recipe as used, every default written out
-    weights.safetensors       the moving average of the generator's weights: what ships
+    weights.safetensors       the moving average of the generator's weights: what ships; where a method trains
+                              several generators, weights_NAME.safetensors are the others
     checkpoint.safetensors    everything to go on with exactly; checkpoint-previous.safetensors is the one before
     changes.jsonl             what was changed on resume, and at which step; not there where nothing was
     log.jsonl                 a line per logged step
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from allaprima.errors import InputError, UsageError
 from allaprima.files import write_error, write_whole
 
-from .generators import make_generator
+from .objectives import shipped_generator
 from .recipe import Recipe, differences, load_recipe, to_table
 
 __all__ = ["Change", "Run"]
@@ -100,7 +101,8 @@ class Run:
         exports before the first save must not find that one's weights."""
         try:
             self.samples.mkdir(parents=True, exist_ok=True)
-            for file in (self.checkpoint_file, self.previous_file, self.weights_file, self.changes_file):
+            weights = self.folder.glob("weights*.safetensors")
+            for file in (self.checkpoint_file, self.previous_file, self.changes_file, *weights):
                 file.unlink(missing_ok=True)
             for sample in self.samples.glob("step-*.png"):
                 sample.unlink()
@@ -162,11 +164,18 @@ class Run:
                 continue
         write_whole(self.log_file, "".join(kept).encode())
 
-    def generator(self) -> tuple[nn.Module, dict[str, str]]:
-        """The trained generator, and the notes saved with its weights (step, network, size)."""
+    def weights_of(self, network: str) -> Path:
+        """The weights of `generator`, or of `generator_NAME` where a method trains several."""
+        return self.weights_file.with_stem(f"weights{network.removeprefix('generator')}")
+
+    def generator(self, network: str = "generator") -> tuple[nn.Module, dict[str, str]]:
+        """A trained generator, and the notes saved with its weights (step, network, size).
+
+        Raises InputError E_RUN_INVALID where the run has none of that name, E_WEIGHTS_MISMATCH.
+        """
         from safetensors import safe_open
 
-        recipe = self.recipe()
+        recipe, weights_file = self.recipe(), self.weights_of(network)
         if not self.weights_file.is_file():
             raise InputError(
                 "E_RUN_INVALID",
@@ -174,18 +183,27 @@ class Run:
                 "the training saved nothing yet",
                 f"go on with it: allaprima train {self.recipe_file} --resume",
             )
-        with safe_open(self.weights_file, framework="pt") as file:
+        if not weights_file.is_file():
+            raise InputError(
+                "E_RUN_INVALID",
+                f"{self.folder} has no {weights_file.name}",
+                f"the method {recipe.method} trains no such generator",
+                "leave --direction out",
+            )
+        with safe_open(weights_file, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             notes = dict(file.metadata() or {})
-        generator = make_generator(recipe.generator.network, recipe.generator.size)
-        load_strictly(generator, weights, str(self.weights_file))
+        generator = shipped_generator(recipe)
+        load_strictly(generator, weights, str(weights_file))
         return generator.eval(), notes
 
-    def save_weights(self, generator: nn.Module, notes: Mapping[str, str]) -> None:
+    def save_weights(
+        self, generator: nn.Module, notes: Mapping[str, str], network: str = "generator"
+    ) -> None:
         from safetensors.torch import save
 
         weights = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
-        write_whole(self.weights_file, save(weights, dict(notes)))
+        write_whole(self.weights_of(network), save(weights, dict(notes)))
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Write a new checkpoint; the one before stays until the next."""

@@ -1,7 +1,8 @@
 """Generators: networks that paint. One file each.
 
 A generator is a module (N, 3, H, W) float RGB in [0, 1] -> (N, 3, s·H, s·W), with `packed_paint`, `folded`, `veil`,
-`period`, `stride`, `margin` and `scale` s as `mobile.py` explains them: all that training and export ask of it.
+`period`, `stride`, `margin` and `scale` s as `mobile.py` explains them, and `controls` as in `controls.py`: all that
+training and export ask of it. Its first convolution lies in `stem`, its last in `head`: export scales these to bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from allaprima.errors import UsageError
+from allaprima.manifest import Control
 from allaprima.settings import nearest
 
 from .mobile import SIZES, Mobile
@@ -27,9 +29,10 @@ class Generator(Protocol):
     margin: int
     veil: float
     scale: int
+    controls: tuple[Control, ...]
 
-    def __call__(self, x: Tensor) -> Tensor: ...
-    def packed_paint(self, packed: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor, *controls: Tensor) -> Tensor: ...
+    def packed_paint(self, packed: Tensor, *controls: Tensor) -> Tensor: ...
     def folded(self) -> nn.Module: ...
 
 

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from allaprima.manifest import Control
+
 from .branched import BranchedConv, SmoothUp, folded
 
 __all__ = ["SIZES", "Mobile"]
@@ -47,6 +49,7 @@ class Mobile(nn.Module):
     period = 4  # of the pixel shuffle between bytes and the first and last convolution
     stride = 8  # H and W must be multiples of it
     veil = 0.3  # of the photograph shines through the paint; the rest is painted anew
+    controls: tuple[Control, ...] = ()
     margin = 16  # edge pixels repeated around the picture and cut off again; see `paint`
     scale = 1  # the painting's height and width over the picture's
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from allaprima.manifest import Control
+
 __all__ = ["Resnet"]
 
 BLOCKS = {"small": 5, "base": 9}
@@ -37,6 +39,7 @@ class Resnet(nn.Module):
 
     period = 1  # the exported graph hands it plain pixels
     stride = 4
+    controls: tuple[Control, ...] = ()
     margin = 16
     scale = 1
     veil = 0.0  # it paints the whole picture

@@ -20,6 +20,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from allaprima.manifest import Control
+
 from .branched import BranchedConv, folded
 from .mobile import Block
 
@@ -45,6 +47,7 @@ class Restorer(nn.Module):
 
     period = 2
     stride = 8
+    controls: tuple[Control, ...] = ()
     veil = 1.0  # the picture itself, and what is wrong with it
     margin = 16
 

@@ -3,12 +3,20 @@
 An objective owns its networks, says who is optimised in turn (`players`: a perceptual method has one, a GAN
 two), and computes the named loss terms of one player on one batch. The loop multiplies each term by its weight,
 sums, differentiates and steps.
+
+Besides its settings and its objective, a page has
+
+    FEATURES                the feature network that it looks through, in words (`features.VGG19`); empty: none
+    streams(recipe)         what it trains on, by name: `streams.py`; `content` is always among them
+    generator(recipe)       the network that ships, with fresh weights; only where it is not the one that
+                            [generator] names
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
@@ -16,22 +24,39 @@ from torch import Tensor, nn
 from allaprima.errors import UsageError
 from allaprima.settings import nearest
 
-if TYPE_CHECKING:
-    from ..recipe import Recipe
+from ..generators import make_generator
 
-__all__ = ["OBJECTIVES", "Objective", "make_objective", "objective_settings"]
+if TYPE_CHECKING:
+    from ..features import Vgg19
+    from ..recipe import Recipe
+    from ..streams import Stream
+
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "make_objective",
+    "objective_features",
+    "objective_settings",
+    "objective_streams",
+    "shipped_generator",
+]
 
 
 class Objective(Protocol):
     networks: nn.ModuleDict
-    """Everything with weights that train; 'generator' is what ships."""
+    """Everything that a checkpoint has to hold: networks, and what else is remembered from step to step (an image
+    pool, average statistics), as registered buffers of a module. `generator` is what ships."""
     players: Mapping[str, nn.Module]
-    """Who takes an optimiser step in turn, and whose parameters move."""
+    """Who takes an optimiser step in turn, in this order, and whose parameters move."""
     weights: dict[str, float]
     """The factor of each loss term."""
 
-    def terms(self, player: str, batch: Tensor) -> dict[str, Tensor]:
-        """Named, unweighted losses of `player` on (N, 3, H, W) float RGB in [0, 1]."""
+    def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Named, unweighted losses of `player`. Pictures in `batch` are (N, 3, H, W) float RGB in [0, 1].
+
+        Within a step every player gets the same batch. What is kept for the next player of the same step needs no
+        buffer: steps are never interrupted. Names of terms differ between players.
+        """
 
 
 # method: (module, its settings, its objective)
@@ -40,22 +65,41 @@ OBJECTIVES = {"perceptual": (".perceptual", "PerceptualSettings", "Perceptual")}
 
 def objective_settings(method: str) -> type[Any]:
     """The dataclass of the method's own settings. Raises UsageError E_SETTING for an unknown method."""
-    module, settings, _ = _entry(method)
-    kind: type[Any] = getattr(import_module(module, __name__), settings)
+    kind: type[Any] = getattr(_page(method), OBJECTIVES[method][1])
     return kind
 
 
-def make_objective(recipe: Recipe, features: Any) -> Objective:
-    module, _, kind = _entry(recipe.method)
-    objective: Objective = getattr(import_module(module, __name__), kind)(recipe, features)
+def objective_features(method: str) -> str:
+    """The feature network that the method looks through, in words; empty where there is none."""
+    return str(_page(method).FEATURES)
+
+
+def objective_streams(recipe: Recipe) -> Mapping[str, Stream]:
+    """What the method trains on, by name. Raises InputError E_DATA_... where a set is empty or lacks pairs."""
+    streams: Mapping[str, Stream] = _page(recipe.method).streams(recipe)
+    return streams
+
+
+def shipped_generator(recipe: Recipe) -> nn.Module:
+    """The network that a run of the recipe ships, with fresh weights."""
+    page = _page(recipe.method)
+    if hasattr(page, "generator"):
+        made: nn.Module = page.generator(recipe)
+        return made
+    return make_generator(recipe.generator.network, recipe.generator.size)
+
+
+def make_objective(recipe: Recipe, features: Vgg19 | None) -> Objective:
+    """`features`: the network of `objective_features`, with its weights; None where there is none."""
+    objective: Objective = getattr(_page(recipe.method), OBJECTIVES[recipe.method][2])(recipe, features)
     return objective
 
 
-def _entry(method: str) -> tuple[str, str, str]:
+def _page(method: str) -> ModuleType:
     if method not in OBJECTIVES:
         raise UsageError(
             "E_SETTING",
             f"there is no method {method!r}{nearest(method, OBJECTIVES)}",
             next=f"choose one of {', '.join(OBJECTIVES)}",
         )
-    return OBJECTIVES[method]
+    return import_module(OBJECTIVES[method][0], __name__)

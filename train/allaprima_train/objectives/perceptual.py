@@ -18,6 +18,7 @@ over everything that has texture, and in a video such strokes would stand still 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -32,14 +33,17 @@ from allaprima.errors import InputError
 
 from .. import losses
 from ..data import read_picture
-from ..features import Vgg19
+from ..features import VGG19, Vgg19
 from ..frame_model import paint, to_unit
 from ..generators import Generator, make_generator
+from ..streams import Stream, content
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
-__all__ = ["Perceptual", "PerceptualSettings"]
+__all__ = ["FEATURES", "Perceptual", "PerceptualSettings", "streams"]
+
+FEATURES = VGG19
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
 CONTENT_LAYER = "relu3_4"
@@ -69,6 +73,10 @@ class PerceptualSettings:
     """Raise it when `allaprima export` measures a band along the border."""
 
 
+def streams(recipe: Recipe) -> dict[str, Stream]:
+    return {"content": content(recipe)}
+
+
 class Perceptual:
     def __init__(self, recipe: Recipe, features: Vgg19) -> None:
         self.settings: PerceptualSettings = recipe.objective
@@ -87,22 +95,23 @@ class Perceptual:
         self.context = recipe.data.context
         self.target = self._target()
 
-    def terms(self, player: str, batch: Tensor) -> dict[str, Tensor]:
+    def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         generator = cast(Generator, self.networks["generator"])
-        photo = self._inside(batch)
-        whole = paint(generator, batch)
+        given = batch["content"]
+        photo = self._inside(given)
+        whole = paint(generator, given)
         raw = self._inside(whole).float()
         # The runtime clips. The losses see clipped pixels too, but the gradient passes, or a pixel once out
         # of range would never learn its way back.
         painted = raw + (raw.clamp(0, 1) - raw).detach()
         with torch.no_grad():
-            content = self.features(photo, (CONTENT_LAYER,))[CONTENT_LAYER]
+            wanted = self.features(photo, (CONTENT_LAYER,))[CONTENT_LAYER]
         levels = [self.features(painted, STYLE_LAYERS)]
         for level in range(1, self.settings.pyramid):
             levels.append(self.features(F.avg_pool2d(painted, 2**level), STYLE_LAYERS))
         grams = [losses.gram(found[layer]) for found in levels for layer in STYLE_LAYERS]
         terms = {
-            "structure": losses.structure(levels[0][CONTENT_LAYER], content),
+            "structure": losses.structure(levels[0][CONTENT_LAYER], wanted),
             "style": losses.style(grams, self.target),
             "variation": losses.total_variation(painted),
         }
@@ -110,7 +119,7 @@ class Perceptual:
             terms["grid"] = losses.grid(raw - photo, generator.stride)
         if self.settings.shift_weight:
             down, right = (int(n) for n in torch.randint(1, generator.stride, (2,)))
-            moved = paint(generator, batch[..., down:, right:])
+            moved = paint(generator, given[..., down:, right:])
             terms["shift"] = F.mse_loss(
                 self._inside(whole[..., down:, right:]).float(), self._inside(moved).float()
             )

@@ -1,0 +1,133 @@
+"""Streams: what a method trains on, by name. Batches are one sample of each stream, stacked.
+
+A page in objectives/ says which it needs. `content` are photographs with context around what the losses see;
+`style` are crops of another domain, unpaired; `target` is the answer to the `content` of the same number;
+`domain` says which of several sets `style` is from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from allaprima.errors import InputError
+
+from .data import Crops, Cut, find_pictures, split
+
+if TYPE_CHECKING:
+    from .recipe import PictureSet, Recipe
+
+__all__ = ["InTurn", "Labels", "Stream", "batches", "content", "style", "target"]
+
+
+class Stream(Protocol):
+    """`stream[n]` is sample number n for any n >= 0: the same tensor whenever and in whatever process it is asked.
+
+    uint8 stands for pictures (they reach the method as float in [0, 1]); everything else arrives as it is.
+    """
+
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """What it reads: a resume is refused where these have changed."""
+
+    def __getitem__(self, number: int) -> Tensor: ...
+
+
+def content(recipe: Recipe) -> Crops:
+    """(3, side, side) uint8, side = crop + 2 context: the photographs that are not held out."""
+    trained, _ = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
+    return Crops(trained, Cut.of_content(recipe.data), recipe.seed)
+
+
+def style(recipe: Recipe, pictures: PictureSet, setting: str, *, lane: int = 1) -> Crops:
+    """(3, crop, crop) uint8: crops of an unpaired set. `setting` names the set in errors: `[cut.style] pictures`.
+
+    Raises InputError E_DATA_EMPTY for a place without pictures.
+    """
+    found = find_pictures(pictures.pictures, setting)
+    return Crops(found, Cut.of_set(pictures, recipe.data.crop), recipe.seed, lane)
+
+
+def target(recipe: Recipe, pictures: PictureSet, setting: str) -> Crops:
+    """(3, side, side) uint8: of the answer that has the name of the photograph, what `content` shows of that.
+
+    A pair are two files of one name (extensions aside) and one size. Raises InputError E_DATA_PAIRS where a
+    photograph has no answer, or two, or one of another size.
+    """
+    source = content(recipe)
+    answers: dict[str, list[Path]] = {}
+    for path in find_pictures(pictures.pictures, setting):
+        answers.setdefault(path.stem, []).append(path)
+    paired = [_answer(photo, answers.get(photo.stem, []), setting) for photo in source.pictures]
+    return Crops(paired, source.cut, recipe.seed)
+
+
+def _answer(photo: Path, answers: Sequence[Path], setting: str) -> Path:
+    from PIL import Image as Pictures
+
+    why = f"it has {len(answers)} answers of that name"
+    if len(answers) == 1:
+        with Pictures.open(photo) as one, Pictures.open(answers[0]) as other:
+            if one.size == other.size:
+                return answers[0]
+            why = f"it is {one.width}x{one.height} and {answers[0]} is {other.width}x{other.height}"
+    raise InputError(
+        "E_DATA_PAIRS",
+        f"the photograph {photo} has no pair",
+        why,
+        f"every picture in [data] content needs one of its name and size in {setting}",
+    )
+
+
+class InTurn:
+    """Several streams as one: sample n is from stream n modulo their number, so that each counts alike."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self.streams = list(streams)
+
+    @property
+    def pictures(self) -> Sequence[Path]:
+        return [path for stream in self.streams for path in stream.pictures]
+
+    def __getitem__(self, number: int) -> Tensor:
+        turn, which = divmod(number, len(self.streams))
+        return self.streams[which][turn]
+
+
+class Labels:
+    """() int64: which stream of an `InTurn` of `count` sample n is from."""
+
+    pictures: Sequence[Path] = ()
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __getitem__(self, number: int) -> Tensor:
+        return torch.tensor(number % self.count)
+
+
+class _Samples(Dataset[dict[str, Tensor]]):
+    def __init__(self, streams: Mapping[str, Stream]) -> None:
+        self.streams = dict(streams)
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        return {name: stream[number] for name, stream in self.streams.items()}
+
+
+def batches(
+    streams: Mapping[str, Stream], batch: int, first_step: int, last_step: int, workers: int = 0
+) -> Iterator[dict[str, Tensor]]:
+    """The batches of the steps `first_step` ... `last_step` - 1: by stream, (batch, ...) of its samples' type."""
+    numbers = [list(range(step * batch, (step + 1) * batch)) for step in range(first_step, last_step)]
+    yield from DataLoader(
+        _Samples(streams),
+        batch_sampler=numbers,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # its own: it would draw from the global one, and a resume would differ
+    )
