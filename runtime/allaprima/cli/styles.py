@@ -71,7 +71,7 @@ def write_sheet(target: str, photographs: list[str] | None, *, overwrite: bool) 
     from ..sources.pictures import PictureSource
     from .job import tell
 
-    paths = [Path(photograph) for photograph in photographs or [PHOTOGRAPH]]
+    paths = [Path(photograph) for photograph in photographs] if photographs else [PHOTOGRAPH]
     with PictureSink(target, inputs=tuple(paths), overwrite=overwrite) as sink:
         photos = []
         for path in paths:
