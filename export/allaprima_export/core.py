@@ -54,16 +54,18 @@ def in_bytes(generator: nn.Module) -> nn.Module:
     the factors 1/255 and 255, and the order of the packed channels. torch's pixel_unshuffle has (colour,
     row, column); a pixel's colours are neighbours in memory, so (row, column, colour) needs no byte-wise
     gather. Exact up to rounding, because zero padding means black on either scale. A network that paints larger
-    answers cells of scale x period.
+    answers cells of scale x period. One that looks at the picture at several scales has several first convolutions in
+    its stem: those that take pixels.
     """
     plain = copy.deepcopy(
         cast(Generator, generator).folded()
     ).eval()  # where nothing folds it is the generator itself
     network = cast(Generator, generator)
     into, out_of = _memory_order(network.period), _memory_order(network.period * network.scale)
-    stem, head = _convolutions(plain.stem)[0], _convolutions(plain.head)[-1]
+    stem, head = _convolutions(plain.stem), _convolutions(plain.head)[-1]
     with torch.no_grad():
-        stem.weight.copy_(stem.weight[:, into] / 255)
+        for first in (convolution for convolution in stem if convolution.in_channels == len(into)):
+            first.weight.copy_(first.weight[:, into] / 255)
         head.weight.copy_(head.weight[out_of] * 255)
         if head.bias is not None:
             head.bias.copy_(head.bias[out_of] * 255)

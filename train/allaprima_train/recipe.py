@@ -89,9 +89,9 @@ class PictureSet:
 @dataclass(frozen=True)
 class GeneratorChoice:
     network: str = "mobile"
-    """`mobile` ships and is fast; `resnet` is the slow reference."""
+    """`mobile` ships and is fast; `resnet` is the slow reference, `coarse-to-fine` the one for large pictures."""
     size: str = "small"
-    """mobile: nano, small or base; resnet: small or base."""
+    """mobile: nano, small or base; resnet: small, base, six or nine; coarse-to-fine: small or base."""
 
 
 @dataclass(frozen=True)

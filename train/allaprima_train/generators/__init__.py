@@ -15,8 +15,11 @@ from allaprima.errors import UsageError
 from allaprima.manifest import Control
 from allaprima.settings import nearest
 
+from .coarse_to_fine import SIZES as COARSE_SIZES
+from .coarse_to_fine import CoarseToFine
 from .mobile import SIZES, Mobile
-from .resnet import BLOCKS, Resnet
+from .resnet import SIZES as RESNET_SIZES
+from .resnet import Resnet
 from .restorer import SIZES as RESTORER_SIZES
 from .restorer import Restorer, enlarged
 
@@ -38,7 +41,8 @@ class Generator(Protocol):
 
 GENERATORS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "mobile": (Mobile, tuple(SIZES)),
-    "resnet": (Resnet, tuple(BLOCKS)),
+    "resnet": (Resnet, tuple(RESNET_SIZES)),
+    "coarse-to-fine": (CoarseToFine, tuple(COARSE_SIZES)),
     "restorer": (Restorer, tuple(RESTORER_SIZES)),
 }
 

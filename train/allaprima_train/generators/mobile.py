@@ -59,21 +59,35 @@ class Mobile(nn.Module):
         packed = 3 * self.period**2
         self.stem = BranchedConv(packed, quarter)
         self.down = BranchedConv(quarter, eighth, stride=2)
-        self.blocks = nn.Sequential(*[Block(eighth) for _ in range(blocks)])
+        self.blocks: nn.Sequential | nn.ModuleList = nn.Sequential(*[Block(eighth) for _ in range(blocks)])
         self.up = SmoothUp(eighth, quarter, 2)
         self.head = SmoothUp(quarter, 3, self.period, gain=0.3)
 
-    def forward(self, x: Tensor) -> Tensor:
-        paint = F.pixel_shuffle(self.packed_paint(F.pixel_unshuffle(x, self.period)), self.period)
-        return self.veil * x + paint
+    def forward(self, x: Tensor, *controls: Tensor) -> Tensor:
+        packed = self.packed_paint(F.pixel_unshuffle(x, self.period), *controls)
+        return self.veil * x + F.pixel_shuffle(packed, self.period)
 
-    def packed_paint(self, packed: Tensor) -> Tensor:
+    def packed_paint(self, packed: Tensor, *controls: Tensor) -> Tensor:
         """(N, 48, H/4, W/4) unshuffled pixels -> the paint on them, same shape: all that is exported."""
-        stem = F.relu(self.stem(packed))
-        x = F.relu(self.down(stem))
-        x = self.blocks(x)
-        x = F.relu(F.pixel_shuffle(self.up(x), 2) + stem)
-        paint: Tensor = self.head(x)
+        return self.tail(*self.trunk(packed))
+
+    def trunk(self, packed: Tensor) -> tuple[Tensor, Tensor]:
+        """What it sees: (N, quarter, H/4, W/4) near by, (N, eighth, H/8, W/8) from farther away."""
+        features = self.encoded(packed)
+        return features[0], features[-1]
+
+    def encoded(self, packed: Tensor) -> list[Tensor]:
+        """Features on the way in, finest first: (N, quarter, H/4, W/4), then (N, eighth, H/8, W/8) before and after
+        each block."""
+        found = [F.relu(self.stem(packed))]
+        found.append(F.relu(self.down(found[0])))
+        for block in self.blocks:
+            found.append(block(found[-1]))
+        return found
+
+    def tail(self, stem: Tensor, deep: Tensor) -> Tensor:
+        """What it paints from what it sees: (N, 48, H/4, W/4)."""
+        paint: Tensor = self.head(F.relu(F.pixel_shuffle(self.up(deep), 2) + stem))
         return paint
 
     def folded(self) -> Mobile:

@@ -37,6 +37,7 @@ from ..features import VGG19, Vgg19
 from ..frame_model import paint, to_unit
 from ..generators import Generator, make_generator
 from ..streams import Stream, content
+from .painting import Steadiness, as_seen, inside, steady
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -48,11 +49,9 @@ FEATURES = VGG19
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
 CONTENT_LAYER = "relu3_4"
 
-REACH = 96  # pixels: from farther away, mobile's convolutions cannot see the zero padding
 
-
-@dataclass(frozen=True)
-class PerceptualSettings:
+@dataclass(frozen=True, kw_only=True)
+class PerceptualSettings(Steadiness):
     style: str
     """The style picture."""
     style_size: Annotated[int, Ge(64)] = 512
@@ -65,12 +64,6 @@ class PerceptualSettings:
     """Raise it when the result still looks like a photograph."""
     tv_weight: Annotated[float, Ge(0)] = 0.05
     """Raise it against speckle in flat areas."""
-    shift_weight: Annotated[float, Ge(0)] = 10.0
-    """Raise it against a woven pattern, and against flicker where things move; strokes become larger and softer."""
-    grid_weight: Annotated[float, Ge(0)] = 20.0
-    """Raise it when `allaprima export` measures a grid."""
-    border_weight: Annotated[float, Ge(0)] = 10.0
-    """Raise it when `allaprima export` measures a band along the border."""
 
 
 def streams(recipe: Recipe) -> dict[str, Stream]:
@@ -88,9 +81,7 @@ class Perceptual:
             "structure": self.settings.content_weight,
             "style": self.settings.style_weight,
             "variation": self.settings.tv_weight,
-            "shift": self.settings.shift_weight,
-            "grid": self.settings.grid_weight,
-            "border": self.settings.border_weight,
+            **self.settings.weights,
         }
         self.context = recipe.data.context
         self.target = self._target()
@@ -98,39 +89,21 @@ class Perceptual:
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         generator = cast(Generator, self.networks["generator"])
         given = batch["content"]
-        photo = self._inside(given)
+        photo = inside(given, self.context)
         whole = paint(generator, given)
-        raw = self._inside(whole).float()
-        # The runtime clips. The losses see clipped pixels too, but the gradient passes, or a pixel once out
-        # of range would never learn its way back.
-        painted = raw + (raw.clamp(0, 1) - raw).detach()
+        painted = as_seen(inside(whole, self.context))
         with torch.no_grad():
             wanted = self.features(photo, (CONTENT_LAYER,))[CONTENT_LAYER]
         levels = [self.features(painted, STYLE_LAYERS)]
         for level in range(1, self.settings.pyramid):
             levels.append(self.features(F.avg_pool2d(painted, 2**level), STYLE_LAYERS))
         grams = [losses.gram(found[layer]) for found in levels for layer in STYLE_LAYERS]
-        terms = {
+        return {
             "structure": losses.structure(levels[0][CONTENT_LAYER], wanted),
             "style": losses.style(grams, self.target),
             "variation": losses.total_variation(painted),
+            **steady(self.settings, generator, given, whole, self.context),
         }
-        if generator.period > 1:
-            terms["grid"] = losses.grid(raw - photo, generator.stride)
-        if self.settings.shift_weight:
-            down, right = (int(n) for n in torch.randint(1, generator.stride, (2,)))
-            moved = paint(generator, given[..., down:, right:])
-            terms["shift"] = F.mse_loss(
-                self._inside(whole[..., down:, right:]).float(), self._inside(moved).float()
-            )
-        if self.settings.border_weight:
-            terms["border"] = border(generator, photo[: max(1, len(photo) // 2)])  # half the batch is enough
-        return terms
-
-    def _inside(self, x: Tensor) -> Tensor:
-        """Without the context around."""
-        context = self.context
-        return x[..., context:-context, context:-context] if context else x
 
     @torch.no_grad()
     def _target(self) -> list[Tensor]:
@@ -153,10 +126,3 @@ class Perceptual:
             self.features(F.avg_pool2d(x, 2**level), STYLE_LAYERS) for level in range(self.settings.pyramid)
         ]
         return [losses.gram(level[layer]) for level in found for layer in STYLE_LAYERS]
-
-
-def border(generator: Generator, photo: Tensor) -> Tensor:
-    """Mean squared difference between painting with the generator's own margin and with one beyond its reach."""
-    with torch.no_grad():
-        wide = paint(generator, photo, margin=REACH).float()
-    return F.mse_loss(paint(generator, photo).float(), wide)

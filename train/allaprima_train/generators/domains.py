@@ -1,0 +1,89 @@
+"""`mobile` with a choice of domains: one network, many styles, and everything in between.
+
+    conditions = share of each domain @ table  (+ code @ table of codes)
+
+The label scales and shifts features behind the convolutions: two numbers for each channel, in every block and where the
+painting is put together. StarGAN (Choi 2018) appends the label to the picture as planes of equal value, which a
+convolution can only turn into the shift; the scale is what conditional normalisation has besides (Dumoulin 2017),
+without the normalisation, which house rules keep out of what ships. All numbers come from one small matrix product, so
+the convolutions stay constant, fold, and go to INT8 like those of `mobile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from allaprima.manifest import Control
+
+from .mobile import SIZES, Block, Mobile
+
+__all__ = ["DomainMobile"]
+
+
+class DomainMobile(Mobile):
+    """`Mobile` with the controls `domain` (K weights, of which only the shares count) and, with `code`, `code`.
+
+    Each is given for the whole batch, (K,), or for each picture, (N, K).
+    """
+
+    def __init__(self, size: str, labels: Sequence[str], code: int = 0) -> None:
+        super().__init__(size)
+        self.controls = (
+            Control(
+                name="domain",
+                shape=(len(labels),),
+                labels=tuple(labels),
+                default=0.0,
+                defaults=(1.0, *(0.0 for _ in labels[1:])),
+                help="which style, or how much of each: the weights are divided by their sum",
+            ),
+        )
+        if code:
+            self.controls += (
+                Control(
+                    name="code",
+                    shape=(code,),
+                    default=0.0,
+                    minimum=-3.0,
+                    maximum=3.0,
+                    help="which of the domain's ways to paint: any numbers",
+                ),
+            )
+        chosen = SIZES[size]
+        self.widths = [chosen.eighth] * (chosen.blocks + 1) + [chosen.quarter]
+        numbers = 2 * sum(self.widths)
+        # Domains start apart: equal ones would get equal gradients until the classifier has learned something.
+        self.domains = nn.Parameter(0.3 * torch.randn(len(labels), numbers))
+        self.codes = nn.Parameter(0.1 * torch.randn(code, numbers)) if code else None
+
+    def packed_paint(self, packed: Tensor, *controls: Tensor) -> Tensor:
+        """(N, 48, H/4, W/4) unshuffled pixels -> the paint on them, same shape: all that is exported."""
+        conditions = self._conditions(*controls)
+        stem = F.relu(self.stem(packed))
+        x = F.relu(_turned(self.down(stem), conditions[0]))
+        for block, condition in zip(cast(Iterable[Block], self.blocks), conditions[1:-1], strict=True):
+            x = x + block.second(F.relu(_turned(block.first(x), condition)))
+        x = F.relu(_turned(F.pixel_shuffle(self.up(x), 2) + stem, conditions[-1]))
+        paint: Tensor = self.head(x)
+        return paint
+
+    def _conditions(self, domain: Tensor, code: Tensor | None = None) -> list[Tensor]:
+        """For each place (N or 1, 2, width, 1, 1): scale and shift."""
+        weights = domain.reshape(-1, len(self.domains)).clamp(min=0)
+        share = weights / weights.sum(1, keepdim=True).clamp(
+            min=1e-3
+        )  # all zero: no domain, unturned features
+        numbers = share @ self.domains
+        if self.codes is not None and code is not None:
+            numbers = numbers + code.reshape(-1, len(self.codes)) @ self.codes
+        parts = numbers.split([2 * width for width in self.widths], dim=1)
+        return [part.reshape(-1, 2, width, 1, 1) for part, width in zip(parts, self.widths, strict=True)]
+
+
+def _turned(x: Tensor, condition: Tensor) -> Tensor:
+    return x * (1 + condition[:, 0]) + condition[:, 1]

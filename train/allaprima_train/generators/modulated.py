@@ -1,0 +1,142 @@
+"""`mobile` with modulated convolutions: a style code decides how it paints (StyleGAN 2, Karras 2020).
+
+    code ── mapping network ── w ── truncation ── A ── s (a factor for each input channel)
+    modulated convolution:  y = conv(s x) / |s kernel|  + bias
+
+The paper multiplies the kernel by s and normalises it. Multiplying the features before and after instead is the
+same, and leaves the kernel constant: it folds, every runtime can prepare it, and a batch may have a code for each
+picture. Dividing by the norm of what the kernel has become stands in for normalising features, and needs no
+statistics of the picture.
+
+Deviations: a frame generator, so there is a picture where StyleGAN 2 has a constant; no noise inputs, which would
+flicker; a mapping of four layers, for 64 numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from allaprima.manifest import Control
+
+from .branched import BranchedConv
+from .mobile import SIZES, Mobile
+
+__all__ = ["CODE", "Modulated"]
+
+CODE = 64
+"""Numbers in a style code, and in what the mapping makes of it."""
+
+EPSILON = 1e-4  # a larger one than the paper's 1e-8, which is 0 in fp16
+
+
+class ModulatedConv(BranchedConv):
+    """(N, in, H, W), w (N or 1, CODE) -> (N, out, H, W)."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, gain: float = 1.0) -> None:
+        super().__init__(channels_in, channels_out, gain=gain)
+        self.gain = gain
+        self.style = nn.Linear(CODE, channels_in)
+        nn.init.ones_(self.style.bias)  # it starts as a plain convolution
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:  # type: ignore[override]  # a style besides the picture
+        with torch.autocast(x.device.type, enabled=False):
+            kernel, bias = self.fold()
+            scale = self.style(w.float())
+            norm = (scale.square() @ kernel.square().sum((2, 3)).T + EPSILON).rsqrt()
+        return _modulated(x, kernel, bias, scale, self.gain * norm)
+
+    def folded(self) -> nn.Module:  # type: ignore[override]  # not only a convolution
+        return FoldedModulatedConv(self)
+
+
+class FoldedModulatedConv(nn.Module):
+    """The same with its kernel, and the kernel's energy, as constants."""
+
+    def __init__(self, trained: ModulatedConv) -> None:
+        super().__init__()
+        kernel, bias = (part.detach().clone() for part in trained.fold())
+        self.style, self.gain = trained.style, trained.gain
+        self.register_buffer("kernel", kernel)
+        self.register_buffer("bias", bias)
+        self.register_buffer("energy", kernel.square().sum((2, 3)).T)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        scale = self.style(w)
+        norm = (scale.square() @ self.get_buffer("energy") + EPSILON).rsqrt()
+        return _modulated(x, self.get_buffer("kernel"), self.get_buffer("bias"), scale, self.gain * norm)
+
+
+def _modulated(x: Tensor, kernel: Tensor, bias: Tensor, scale: Tensor, norm: Tensor) -> Tensor:
+    y = F.conv2d(x * scale[:, :, None, None], kernel, padding=1)
+    return y * norm[:, :, None, None] + bias[:, None, None]
+
+
+class StyleBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ModulatedConv(channels, channels, gain=2**0.5)
+        self.second = ModulatedConv(channels, channels, gain=0.5)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(x, w)), w)
+
+
+class Mapping(nn.Module):
+    """Code (N, CODE), of any length but 0 -> w (N, CODE): what is entangled in the code may be straight in w."""
+
+    def __init__(self, layers: int = 4) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(CODE, CODE) for _ in range(layers))
+        for layer in self.layers:
+            nn.init.normal_(layer.weight, std=(2 / CODE) ** 0.5)  # type: ignore[arg-type]
+
+    def forward(self, code: Tensor) -> Tensor:
+        x = code * (code.square().mean(1, keepdim=True) + EPSILON).rsqrt()
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.2)
+        return x
+
+
+class Modulated(Mobile):
+    """`Mobile` with the controls `code` (64 numbers) and `truncation` (0: the mean style, 1: the code's own)."""
+
+    controls = (
+        Control(
+            name="code",
+            shape=(CODE,),
+            default=0.0,
+            minimum=-3.0,
+            maximum=3.0,
+            help="the style: any numbers, of which only the direction counts",
+        ),
+        Control(
+            name="truncation",
+            default=0.7,
+            maximum=1.5,
+            help="0 is the mean of all styles, 1 the code's own, above it exaggerates",
+        ),
+    )
+
+    def __init__(self, size: str = "small") -> None:
+        super().__init__(size)
+        self.blocks = nn.ModuleList(StyleBlock(SIZES[size].eighth) for _ in range(SIZES[size].blocks))
+        self.mapping = Mapping()
+        self.register_buffer("mean", torch.zeros(CODE))
+        """Of w over many codes: the objective moves it while it trains."""
+
+    def packed_paint(self, packed: Tensor, *controls: Tensor) -> Tensor:
+        """(N, 48, H/4, W/4) unshuffled pixels -> the paint on them, same shape: all that is exported."""
+        code, truncation = controls
+        mean = self.get_buffer("mean")
+        own = self.mapping(code.reshape(-1, CODE))
+        return self.styled(packed, [mean + truncation.reshape(-1, 1) * (own - mean)] * len(self.blocks))
+
+    def styled(self, packed: Tensor, styles: list[Tensor]) -> Tensor:
+        """The paint with a w of its own, (N or 1, CODE), for each block: how styles are mixed while training."""
+        stem = F.relu(self.stem(packed))
+        x = F.relu(self.down(stem))
+        for block, w in zip(self.blocks, styles, strict=True):
+            x = block(x, w)
+        return self.tail(stem, x)

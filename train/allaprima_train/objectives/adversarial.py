@@ -1,0 +1,57 @@
+"""What adversarial methods share: an opponent that holds still while it judges, and a pool of earlier paintings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Pool", "still"]
+
+
+@contextmanager
+def still(*networks: nn.Module) -> Iterator[None]:
+    """What these networks answer inside has a gradient for what they looked at, and none for their weights.
+
+    The opponent's weights must not be differentiated in the other player's turn: that would cost half as much again.
+    """
+    turned_off = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in turned_off:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in turned_off:
+            parameter.requires_grad_(True)
+
+
+class Pool(nn.Module):
+    """The last `size` paintings: half of what the discriminator sees is from earlier steps (Shrivastava 2017).
+
+    So it cannot only learn the generator's newest trick and forget the one before. Kept as bytes, as real
+    pictures come, in buffers: a checkpoint holds them, and a resumed training sees the same ones.
+    """
+
+    def __init__(self, size: int, side: int) -> None:
+        super().__init__()
+        self.register_buffer("pictures", torch.zeros(size, 3, side, side, dtype=torch.uint8))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def exchange(self, fresh: Tensor) -> Tensor:
+        """(N, 3, side, side) in [0, 1], just painted -> as many to judge: each itself, or an earlier one."""
+        pictures, filled = self.get_buffer("pictures"), self.get_buffer("filled")
+        judged = fresh.detach().clamp(0, 1)
+        for place, painting in enumerate(judged.clone()):
+            count = int(filled)
+            kept = (painting * 255).round().to(torch.uint8)
+            if count < len(pictures):
+                pictures[count] = kept
+                filled += 1
+            elif count and torch.rand(()) < 0.5:
+                chosen = int(torch.randint(count, ()))
+                judged[place] = pictures[chosen].float() / 255
+                pictures[chosen] = kept
+        return judged

@@ -1,0 +1,87 @@
+"""What every page does with a painting: look at its inside, as it will be clipped, and hold it steady."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor
+
+from .. import losses
+from ..frame_model import paint
+from ..generators import Generator
+
+__all__ = ["REACH", "Steadiness", "as_seen", "border", "inside", "steady"]
+
+REACH = 96  # pixels: from farther away, mobile's convolutions cannot see the zero padding
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """Against what networks with strides do, whatever else they learn: a table of a method's own."""
+
+    shift_weight: Annotated[float, Ge(0)] = 10.0
+    """Raise it against a woven pattern, and against flicker where things move; strokes become larger and softer."""
+    grid_weight: Annotated[float, Ge(0)] = 20.0
+    """Raise it when `allaprima export` measures a grid."""
+    border_weight: Annotated[float, Ge(0)] = 10.0
+    """Raise it when `allaprima export` measures a band along the border."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Factors of the terms of `steady`."""
+        return {"shift": self.shift_weight, "grid": self.grid_weight, "border": self.border_weight}
+
+
+def inside(x: Tensor, context: int) -> Tensor:
+    """(N, C, H, W) without `context` pixels around: what losses may look at."""
+    return x[..., context:-context, context:-context] if context else x
+
+
+def as_seen(painted: Tensor) -> Tensor:
+    """A painting clipped to [0, 1], as the runtime clips, fp32; its gradient passes the clip.
+
+    Otherwise a pixel once out of range would never learn its way back.
+    """
+    raw = painted.float()
+    return raw + (raw.clamp(0, 1) - raw).detach()
+
+
+def steady(
+    chosen: Steadiness,
+    generator: Generator,
+    given: Tensor,
+    painted: Tensor,
+    context: int,
+    controls: Sequence[Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """The terms of `Steadiness.weights` that have a weight, each a mean square.
+
+    `painted` is what the generator made of `given`, (N, 3, H, W) both, context included, with these `controls`.
+    """
+    terms: dict[str, Tensor] = {}
+    photo = inside(given, context)
+    if chosen.grid_weight and generator.period > 1:
+        terms["grid"] = losses.grid(inside(painted, context).float() - photo, generator.stride)
+    if chosen.shift_weight:
+        down, right = (int(n) for n in torch.randint(1, generator.stride, (2,)))
+        moved = paint(generator, given[..., down:, right:], controls=controls)
+        terms["shift"] = F.mse_loss(
+            inside(painted[..., down:, right:], context).float(), inside(moved, context).float()
+        )
+    if chosen.border_weight:
+        few = max(1, len(photo) // 2)  # half the batch is enough
+        some = None if controls is None else [value[:few] if value.ndim > 1 else value for value in controls]
+        terms["border"] = border(generator, photo[:few], some)
+    return terms
+
+
+def border(generator: Generator, photo: Tensor, controls: Sequence[Tensor] | None = None) -> Tensor:
+    """Mean squared difference between painting with the generator's own margin and with one beyond its reach."""
+    with torch.no_grad():
+        wide = paint(generator, photo, margin=REACH, controls=controls).float()
+    return F.mse_loss(paint(generator, photo, controls=controls).float(), wide)
