@@ -16,7 +16,7 @@ from .manifest import Golden, Tolerance
 from .metrics import Difference, compare
 from .stylizer import Stylizer
 
-__all__ = ["Checked", "check"]
+__all__ = ["Checked", "check", "golden_pair"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,30 @@ def check(bundle: Bundle, *, backend: str | None = None, precision: str | None =
 
     None means all: every backend of the table, every precision that it has here and the bundle has a variant
     and a tolerance for. What does not start is in the list, with the reason, unless it was named: then its
-    DeviceError is raised. Raises BundleError E_BUNDLE_GOLDEN for a lone ONNX file, which has no golden pair.
+    DeviceError is raised. Engines (TensorRT) are built for a backend that was named only: that can take minutes.
+    Raises BundleError E_BUNDLE_GOLDEN for a lone ONNX file, which has no golden pair.
+    """
+    image, styled = golden_pair(bundle)
+    golden = bundle.manifest.golden
+    assert golden is not None  # golden_pair has raised
+    checked: list[Checked] = []
+    for name in [backend] if backend else BACKENDS:
+        one = ""
+        try:
+            kind, device = load(name)
+            for one in [precision] if precision else _wanted(bundle, golden, kind.precisions(device)):
+                checked.append(_check(bundle, golden, image, styled, name, one, build=backend is not None))
+        except DeviceError as error:
+            if backend:
+                raise
+            checked.append(Checked(name, one, f"{name}: {error.why}", None, None, None))
+    return checked
+
+
+def golden_pair(bundle: Bundle) -> tuple[Image, Image]:
+    """A picture and what the reference makes of it, (H, W, 3) uint8 RGB.
+
+    Raises BundleError E_BUNDLE_GOLDEN for a lone ONNX file, and for a file that is no picture.
     """
     golden = bundle.manifest.golden
     if golden is None:
@@ -61,19 +84,7 @@ def check(bundle: Bundle, *, backend: str | None = None, precision: str | None =
             "a lone ONNX file has no golden pair",
             "check the whole bundle that it came from",
         )
-    image, styled = _picture(bundle, golden.image), _picture(bundle, golden.styled)
-    checked: list[Checked] = []
-    for name in [backend] if backend else BACKENDS:
-        one = ""
-        try:
-            kind, device = load(name)
-            for one in [precision] if precision else _wanted(bundle, golden, kind.precisions(device)):
-                checked.append(_check(bundle, golden, image, styled, name, one))
-        except DeviceError as error:
-            if backend:
-                raise
-            checked.append(Checked(name, one, f"{name}: {error.why}", None, None, None))
-    return checked
+    return _picture(bundle, golden.image), _picture(bundle, golden.styled)
 
 
 def _wanted(bundle: Bundle, golden: Golden, possible: dict[str, str]) -> list[str]:
@@ -81,7 +92,9 @@ def _wanted(bundle: Bundle, golden: Golden, possible: dict[str, str]) -> list[st
     return [one for one in possible if possible[one] in stored and one in golden.tolerances]
 
 
-def _check(bundle: Bundle, golden: Golden, image: Image, styled: Image, name: str, precision: str) -> Checked:
+def _check(
+    bundle: Bundle, golden: Golden, image: Image, styled: Image, name: str, precision: str, *, build: bool
+) -> Checked:
     tolerances: dict[Any, Tolerance] = golden.tolerances
     if precision not in tolerances:
         raise UsageError(
@@ -91,7 +104,7 @@ def _check(bundle: Bundle, golden: Golden, image: Image, styled: Image, name: st
             "choose one of these",
         )
     size = (image.shape[1], image.shape[0])
-    with Stylizer.open(bundle, backend=name, precision=precision, size=size) as stylizer:
+    with Stylizer.open(bundle, backend=name, precision=precision, size=size, build=build) as stylizer:
         stylizer.set(**golden.controls)
         difference = compare(stylizer.paint(image), styled)
         identity = None

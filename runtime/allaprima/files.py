@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .errors import OutputError
 
-__all__ = ["Draft", "write_error", "write_whole"]
+__all__ = ["Draft", "Lock", "write_error", "write_whole"]
 
 
 class Draft:
@@ -44,7 +44,7 @@ class Draft:
             raise write_error(given, error) from error
         name = hashlib.sha256(os.fsencode(self.path.name)).hexdigest()[:16]
         try:
-            self._lock = _Lock(self.path.with_name(f".allaprima-{name}.lock"))
+            self._lock = Lock(self.path.with_name(f".allaprima-{name}.lock"))
         except FileExistsError:
             raise OutputError(
                 "E_OUTPUT_BUSY",
@@ -174,7 +174,7 @@ def write_error(path: str | Path, error: OSError) -> OutputError:
     )
 
 
-class _Lock:
+class Lock:
     """A file that one job at a time can hold. The system lets go of it when the job ends, however it ends: killed,
     or by a power cut."""
 

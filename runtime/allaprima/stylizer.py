@@ -11,8 +11,9 @@ It knows bundles, sizes, controls and states, and no vendor. One thread at a tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,12 +23,14 @@ from numpy.typing import NDArray
 
 from . import backends, settings
 from .bundle import Bundle, find_style
+from .engines import Building, NotBuilt
 from .errors import AllaPrimaError, InputError, RunError, UsageError
 from .frame import Frame, Image
 from .manifest import Control, resolve_shape
 from .pixels import resize
 from .placement import Placement, place
 from .tiles import SMALLEST_SIDE, Tiling, best_side, free_bytes, out_of_memory, tile_picture
+from .upgrade import Upgrade
 
 __all__ = ["Report", "Stylizer"]
 
@@ -63,12 +66,19 @@ class Stylizer:
         precision: str | None,
         threads: int | None,
         tile: int | None = None,
+        build: bool = True,
+        on_build: Callable[[Building], None] | None = None,
     ) -> None:
         self.bundle = bundle
         self._backend = backend
         self._precision = precision
         self._threads = threads
         self._tile = tile
+        self._build = build
+        self._on_build = on_build
+        self._upgrade: Upgrade | None = None  # the better backend, while its engine is built
+        self._switched = ""
+        self._frames = 0
         self._controls: dict[str, NDArray[np.float32]] = {}
         self._states: dict[str, NDArray[Any]] = {}
         self._started: backends.Started | None = None
@@ -95,6 +105,8 @@ class Stylizer:
         threads: int | None = None,
         size: tuple[int, int] | None = None,
         tile: int | None = None,
+        build: bool = True,
+        on_build: Callable[[Building], None] | None = None,
     ) -> Stylizer:
         """Open a style by name, path or bundle.
 
@@ -105,11 +117,21 @@ class Stylizer:
         `tile` is the largest side of the tiles that pictures are painted in, 0 for never; None: what is larger
         than a 4K frame or than the free memory (tiles.py). Pictures that fail for lack of memory are tried again
         in smaller tiles.
+        `build`: where a backend lacks an engine (TensorRT), build it: before anything else if it was named, telling
+        `on_build`; otherwise another backend paints until it is there, and the report says so.
 
         Raises UsageError for names that do not exist, BundleError, DeviceError for what does not run here.
         """
         bundle = style if isinstance(style, Bundle) else Bundle.open(find_style(style))
-        stylizer = cls(bundle, backend=backend, precision=precision, threads=threads, tile=tile)
+        stylizer = cls(
+            bundle,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+            tile=tile,
+            build=build,
+            on_build=on_build,
+        )
         if size is not None:
             stylizer._start((size[1], size[0]))
         return stylizer
@@ -139,6 +161,8 @@ class Stylizer:
         """(H, W, 3) of the placement's size -> (s·H, s·W, 3)."""
         assert self._started is not None
         assert self._placement is not None
+        if self._upgrade is not None:
+            self._take_better(self._upgrade)
         manifest = self.bundle.manifest
         picture = {manifest.inputs[0].name: self._placement.lay(image)}
         try:
@@ -154,6 +178,7 @@ class Stylizer:
                 "try a smaller --size or another --backend",
             ) from error
         self._states = {state.name: answer[state.next_name] for state in manifest.states}
+        self._frames += 1
         return self._placement.lift(answer[manifest.outputs[0].name])
 
     def _paint_tiles(self, image: Image) -> Image:
@@ -213,6 +238,11 @@ class Stylizer:
         assert self._picture is not None
         height, width = self._picture
         degraded = list(self._started.backend.notes)
+        if self._switched:
+            degraded.append(self._switched)
+        passed_over = dict(self._passed_over)
+        if self._upgrade is not None:
+            passed_over[self._upgrade.name] = self._upgrade.line
         if self._tiling:
             tile_height, tile_width = self._tiling.tile
             degraded.append(f"painted in {len(self._tiling)} tiles of {tile_width}x{tile_height}")
@@ -224,18 +254,19 @@ class Stylizer:
             )
         return Report(
             style=self.bundle.manifest.name,
-            line=replace(self._started, passed_over=self._passed_over).line,
+            line=replace(self._started, passed_over=passed_over).line,
             backend=self._started.name,
             precision=self._started.backend.precision,
             variant=self._started.variant.name,
             size=(width, height),
             restarts=self._restarts,
-            passed_over=self._passed_over,
+            passed_over=passed_over,
             degraded=degraded,
         )
 
     def close(self) -> None:
-        """Give the backend's memory back."""
+        """Give the backend's memory back; an engine that is being built is not waited for."""
+        self._drop_upgrade()
         if self._started is not None:
             self._started.backend.close()
         self._started, self._placement, self._picture, self._closed = None, None, None, True
@@ -269,19 +300,60 @@ class Stylizer:
                 self.reset()
                 return
             self._started.backend.close()
+        self._drop_upgrade()
         previous, self._started, self._placement, self._picture = self._started, None, None, None
-        started = backends.start(
-            self.bundle,
-            self._sample(placement),
-            # What was chosen once is kept: a new size must not change who paints.
-            name=previous.name if previous else self._backend,
-            precision=previous.backend.precision if previous else self._precision,
-            threads=self._threads,
-        )
-        if previous is None:
+        sample = self._sample(placement)
+        started = self._start_backend(sample, previous)
+        if previous is None or started.better is not None:
             self._passed_over = started.passed_over
         self._started, self._placement, self._picture, self._tiling = started, placement, picture, tiling
         self.reset()
+        if started.better is not None and self._build:
+            self._upgrade = Upgrade(started.better, partial(self._start_better, sample, started.better))
+
+    def _start_backend(
+        self, sample: dict[str, NDArray[Any]], previous: backends.Started | None
+    ) -> backends.Started:
+        """What was chosen once is kept: a new size must not change who paints. Unless nobody named it and it would
+        have to build an engine first: then the next best paints meanwhile, as at the beginning."""
+        how: dict[str, Any] = {"threads": self._threads, "build": self._build, "on_build": self._on_build}
+        if previous is None:
+            return backends.start(self.bundle, sample, name=self._backend, precision=self._precision, **how)
+        how["build"] = self._build and self._backend is not None
+        try:
+            precision = previous.backend.precision
+            return backends.start(self.bundle, sample, name=previous.name, precision=precision, **how)
+        except NotBuilt:
+            if self._backend is not None:
+                raise
+        return backends.start(self.bundle, sample, precision=self._precision, **how)
+
+    def _start_better(
+        self, sample: dict[str, NDArray[Any]], better: backends.Better, name: str
+    ) -> backends.Started:
+        """In the upgrade's thread: touches nothing of ours."""
+        precision = better.request.key.precision
+        return backends.start(
+            self.bundle, sample, name=name, precision=precision, threads=self._threads, build=False
+        )
+
+    def _take_better(self, upgrade: Upgrade) -> None:
+        """Between two frames: the better backend if it is ready. Memory and controls go on as they are."""
+        if not upgrade.ready:
+            return
+        assert self._started is not None
+        before = self._started.backend.description
+        self._started = upgrade.exchange(self._started)
+        self._passed_over = self._started.passed_over
+        self._switched = (
+            f"{before} painted the first {self._frames} frames, until the engine of {upgrade.name} was there"
+        )
+        self._upgrade = None
+
+    def _drop_upgrade(self) -> None:
+        if self._upgrade is not None:
+            self._upgrade.close()
+            self._upgrade = None
 
     def _tile_up(self, picture: tuple[int, int]) -> Tiling | None:
         """How to cut a picture of this (height, width); None where it is painted whole."""

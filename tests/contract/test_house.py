@@ -26,7 +26,17 @@ MAY_USE = {
     "allaprima_export": {"allaprima", "allaprima_train", "allaprima_export"},
 }
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VENDORS = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cv2", "pyvirtualcam"}
+VENDORS = {
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "tensorrt_rtx",
+    "cuda",
+    "cv2",
+    "pyvirtualcam",
+}
 FILES = [(name, path) for name, folder in PACKAGES.items() for path in sorted(folder.rglob("*.py"))]
 
 

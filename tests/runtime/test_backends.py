@@ -123,8 +123,8 @@ def test_no_name_takes_the_best_that_starts_and_tells_of_gpus_only_those_whom_th
     monkeypatch.setattr(backends, "gpu_expected", lambda: expected)
     started = start(bundle, sample())
     assert started.name == next(name for name in BACKENDS if name not in started.passed_over)
-    assert started.passed_over["tensorrt"] == "comes with a later release"
-    assert ("passed over: tensorrt (comes with a later release)" in started.line) == expected
+    assert started.passed_over["tensorrt"]
+    assert ("passed over: tensorrt (" in started.line) == expected
     assert expected or started.passed_over["ort:cuda"] == "there is no NVIDIA card here"
 
 
@@ -135,7 +135,7 @@ def test_nothing_of_a_gpu_is_imported_where_nobody_expects_one(bundle, monkeypat
     monkeypatch.setattr(backends, "load", lambda name: imported.append(name) or real(name))
     monkeypatch.setattr(backends, "gpu_expected", lambda: False)
     start(bundle, sample())
-    assert imported == ["tensorrt", "openvino"]
+    assert imported == ["openvino"]
 
 
 def test_onnxruntime_without_cuda_is_passed_over_with_this_reason(bundle, monkeypatch):
@@ -265,9 +265,19 @@ def test_backend_whose_package_is_missing_names_the_pip_command(bundle, monkeypa
     assert caught.value.code == "E_BACKEND_UNAVAILABLE"
 
 
-def test_tensorrt_has_its_place_and_says_that_it_is_not_written_yet(bundle):
+def test_tensorrt_without_a_package_or_a_card_says_what_is_missing(bundle, monkeypatch):
     assert next(iter(BACKENDS)) == "tensorrt"
-    with pytest.raises(DeviceError, match=r"later release.*choose one of ort:cuda, openvino, ort$"):
+    with pytest.raises(DeviceError) as caught:
+        start(bundle, sample(), name="tensorrt")
+    assert caught.value.code == "E_BACKEND_UNAVAILABLE"
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)
+    flavour = import_module("allaprima.engines.flavour")
+    flavour._vendor.cache_clear()
+    with pytest.raises(
+        DeviceError,
+        match=r"neither tensorrt nor tensorrt-rtx is installed.*'allaprima\[gpu\]' or pip .*'allaprima\[rtx\]'",
+    ):
         start(bundle, sample(), name="tensorrt")
 
 

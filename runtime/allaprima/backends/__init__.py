@@ -11,7 +11,7 @@ the reason why each better one was passed over. Never a silent step down.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -23,13 +23,26 @@ from numpy.typing import NDArray
 
 from .. import settings
 from ..bundle import Bundle
+from ..engines import Building, Cache, NotBuilt, Request, build_apart
+from ..engines.trial import Compiled, try_out
 from ..errors import AllaPrimaError, DeviceError, UsageError
 from ..manifest import Manifest, Variant, resolve_shape
 from ..onnx_file import with_weights
 from ..planes import Coding, rules
 from ..threads import available
 
-__all__ = ["BACKENDS", "PRECISIONS", "Arrays", "Backend", "Entry", "Started", "gpu_expected", "load", "start"]
+__all__ = [
+    "BACKENDS",
+    "PRECISIONS",
+    "Arrays",
+    "Backend",
+    "Better",
+    "Entry",
+    "Started",
+    "gpu_expected",
+    "load",
+    "start",
+]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -71,8 +84,8 @@ class Backend(Protocol):
 class Entry:
     """A row of the table: where a backend is, and how users get what it needs."""
 
-    module: str | None
-    """Relative to this package, with one class `Runner`; None for a backend that is still to be written."""
+    module: str
+    """Relative to this package, with one class `Runner`."""
     needs: str
     """The package that it imports."""
     extra: str
@@ -80,11 +93,19 @@ class Entry:
 
 
 BACKENDS = {  # best first; a device after a colon is what the row is for
-    "tensorrt": Entry(None, "tensorrt", "gpu"),
+    "tensorrt": Entry(".tensorrt", "tensorrt", "gpu"),
     "ort:cuda": Entry(".ort", "onnxruntime", "gpu"),
     "openvino": Entry(".openvino", "openvino", "cpu"),
     "ort": Entry(".ort", "onnxruntime", "cpu"),
 }
+
+
+@dataclass(frozen=True)
+class Better:
+    """A better backend than the one that runs, which lacks no more than an engine."""
+
+    name: str
+    request: Request
 
 
 @dataclass(frozen=True)
@@ -95,6 +116,8 @@ class Started:
     variant: Variant
     passed_over: dict[str, str]
     """Better backends, and why they do not run here. All of them."""
+    better: Better | None = None
+    """One of them that will, once its engine is built; see `upgrade.py`."""
 
     @property
     def line(self) -> str:
@@ -115,6 +138,8 @@ def start(
     precision: str | None = None,
     threads: int | None = None,
     coding: Coding | None = None,
+    build: bool = True,
+    on_build: Callable[[Building], None] | None = None,
 ) -> Started:
     """Start a backend for inputs of the sample's shapes, and prove that it answers.
 
@@ -124,8 +149,11 @@ def start(
     colour counts as a failure. With a `coding`, the sample is YUV planes, and what runs is a variant for these that
     takes its numbers to mean that.
 
+    A named backend that lacks an engine builds it first, in a process of its own, unless `build` is off; `on_build`
+    hears how far that is. Without a name, the next best starts at once, and `better` says what to build meanwhile.
+
     Raises UsageError E_BACKEND_UNKNOWN, E_PRECISION_UNKNOWN, E_STYLE_PRECISION (the style has no such
-    variant), DeviceError E_BACKEND_UNAVAILABLE, E_BACKEND_ANSWER, E_PRECISION_UNAVAILABLE.
+    variant), DeviceError E_BACKEND_UNAVAILABLE, E_BACKEND_ANSWER, E_PRECISION_UNAVAILABLE, E_ENGINE_...
     """
     if precision is not None and precision not in PRECISIONS:
         raise UsageError(
@@ -134,18 +162,27 @@ def start(
             next=f"choose one of {', '.join(PRECISIONS)}",
         )
     if name is not None:
-        return _start(bundle, sample, name, precision, threads, coding)
+        try:
+            return _start(bundle, sample, name, precision, threads, coding)
+        except NotBuilt as missing:
+            if not build:
+                raise
+            build_apart(missing.request, Cache(), on_build or (lambda now: None))
+            return _start(bundle, sample, name, precision, threads, coding)
     failed: dict[str, DeviceError] = {}
+    better: Better | None = None
     for candidate, entry in BACKENDS.items():
         try:
-            if entry.module and entry.extra == "gpu" and not gpu_expected():
+            if entry.extra == "gpu" and not gpu_expected():
                 # Importing onnxruntime to hear the same would cost everybody else 20 ms and 17 MiB at the start.
                 raise _unavailable(candidate, "there is no NVIDIA card here", "name it to try it anyway")
             started = _start(bundle, sample, candidate, precision, threads, coding)
         except DeviceError as error:
             failed[candidate] = error
+            if isinstance(error, NotBuilt) and better is None:
+                better = Better(candidate, error.request)
             continue
-        return Started(candidate, started.backend, started.variant, _reasons(failed))
+        return Started(candidate, started.backend, started.variant, _reasons(failed), better)
     reasons = "; ".join(f"{candidate}: {reason}" for candidate, reason in _reasons(failed).items())
     if any(error.code == "E_PRECISION_UNAVAILABLE" for error in failed.values()):
         raise DeviceError(
@@ -172,9 +209,6 @@ def load(name: str) -> tuple[type[Backend], str | None]:
             f"there is no backend {row!r}{settings.nearest(row, BACKENDS)}",
             next=f"choose one of {', '.join(BACKENDS)}",
         )
-    if entry.module is None:
-        written = [other for other, known in BACKENDS.items() if known.module is not None]
-        raise _unavailable(row, "comes with a later release", f"choose one of {', '.join(written)}")
     try:
         kind: type[Backend] = import_module(entry.module, __name__).Runner
         kind.precisions(device or None)
@@ -237,10 +271,31 @@ def _start(
         raise _unavailable(name, _first_line(error), "allaprima doctor says what runs here") from error
     try:
         _prove(name, backend, bundle.manifest, variant, sample)
+        if isinstance(backend, Compiled) and not backend.proven:
+            note = try_out(
+                bundle, sample, backend, lambda inputs: _elsewhere(bundle, inputs, threads, coding)
+            )
+            backend.notes += (note,) if note else ()
     except BaseException:
         backend.close()
         raise
     return Started(name, backend, variant, {})
+
+
+def _elsewhere(
+    bundle: Bundle, inputs: Arrays, threads: int, coding: Coding | None
+) -> dict[str, NDArray[Any]] | None:
+    """What a backend that compiles nothing makes of these inputs in fp32; None where none starts."""
+    for name in ("openvino", "ort"):
+        try:
+            backend = _start(bundle, inputs, name, "fp32", threads, coding).backend
+        except AllaPrimaError:  # not here, or a style without fp32: the other one is tried
+            continue
+        try:
+            return backend.run(inputs)
+        finally:
+            backend.close()
+    return None
 
 
 def _choose(

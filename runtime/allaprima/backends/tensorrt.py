@@ -1,0 +1,290 @@
+"""TensorRT, all three flavours: engines of the user's cache, run with pinned buffers, two streams and CUDA graphs.
+
+    slot 0   pinned -> card | network (graph) | card -> pinned
+    slot 1                    pinned -> card  | network (graph) | card -> pinned
+
+Each slot has a stream, so one picture is copied while the other is computed; the networks themselves take turns,
+because they share the engine's scratch memory. `run` is one picture there and back; `submit` and `collect` keep two
+under way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cuda import Buffer, Cuda, CudaError, Gpu, find_gpu
+from ..engines import FLAVOURS, Cache, Entry, NotBuilt, Proof, Request, Vendor, engine_request, load_flavour
+from ..engines.cache import now
+from ..errors import DeviceError, OutputError
+from ..files import write_whole
+from ..manifest import METADATA_MANIFEST, METADATA_VARIANT
+from ..onnx_file import inspect
+from . import Arrays
+
+__all__ = ["Runner"]
+
+SLOTS = 2
+
+
+class Runner:
+    """An engine on the first card, for one size. See `Backend`. The device is a flavour: `standard` or `rtx`.
+
+    It builds nothing: without an engine it raises `NotBuilt`, and whoever starts it decides what to do meanwhile.
+    Not run on a card so far; tested against a recording stand-in of CUDA and TensorRT.
+    """
+
+    def __init__(
+        self, model: bytes, sample: Arrays, *, precision: str, device: str | None, threads: int
+    ) -> None:
+        vendor, gpu = _here(device)
+        self._cache = Cache()
+        request = engine_request(
+            model,
+            {name: array.shape for name, array in sample.items()},
+            precision=precision,
+            vendor=vendor,
+            gpu=gpu,
+            what=_name_of(model),
+        )
+        self.entry, data = _engine(self._cache, request)
+        self.precision = precision
+        self.notes: tuple[str, ...] = ()
+        self._card = gpu.line
+        self._cuda = Cuda()
+        self._engine: Any = None
+        self._context: Any = None
+        self._inputs: list[str] = []
+        self._outputs: list[str] = []
+        self._slots: list[_Slot] = []
+        self._next = 0
+        try:
+            self._load(vendor, data, request, sample)
+        except BaseException:
+            self.close()
+            raise
+        graphs = ", CUDA graph" if all(slot.graph is not None for slot in self._slots) else ""
+        name = vendor.flavour.module.replace("_", "-")
+        self.description = f"{name} {vendor.version} ({gpu.name}, {precision}{graphs})"
+
+    @staticmethod
+    def precisions(device: str | None) -> dict[str, str]:
+        _here(device)
+        # Every card since 2017 multiplies fp16 in its tensor cores, at a multiple of fp32's speed.
+        return {"fp16": "fp16", "fp32": "fp32", "int8": "int8"}
+
+    @property
+    def proven(self) -> bool:
+        """Whether this engine has painted the golden pair on this machine."""
+        return self.entry.proof is not None
+
+    def prove(self, against: str, psnr_db: float) -> None:
+        """It did: it counts from now on."""
+        with contextlib.suppress(OutputError):  # another process says the same of it; or the next start does
+            proof = Proof(against=against, psnr_db=round(psnr_db, 1), on=self._card, when=now())
+            self.entry = self._cache.prove(self.entry, proof)
+
+    def refute(self, why: str) -> None:
+        """It painted something else, and will not be used again."""
+        self._cache.refute(self.entry, why)
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        return self.collect(self.submit(inputs))
+
+    def submit(self, inputs: Arrays) -> int:
+        """Start a run; a ticket for `collect`. Two may be under way. Inputs are copied before this returns."""
+        ticket, self._next = self._next, (self._next + 1) % SLOTS
+        slot = self._slots[ticket]
+        if slot.busy:
+            raise RuntimeError(f"{SLOTS} runs are under way; collect the oldest first")
+        for name in self._inputs:
+            given, buffer = inputs[name], slot.buffers[name]
+            if given.shape != buffer.host.shape or given.dtype != buffer.host.dtype:
+                raise ValueError(
+                    f"{name!r} is {given.dtype} {list(given.shape)}; this engine runs "
+                    f"{buffer.host.dtype} {list(buffer.host.shape)}"
+                )
+        for name in self._inputs:
+            np.copyto(slot.buffers[name].host, inputs[name])
+            self._cuda.upload(slot.buffers[name], slot.stream)
+        other = self._slots[(ticket + 1) % SLOTS]
+        self._cuda.call("cudaStreamWaitEvent", slot.stream, other.computed, 0)
+        if slot.graph is not None:
+            self._cuda.call("cudaGraphLaunch", slot.graph, slot.stream)
+        else:
+            self._enqueue(slot)
+        self._cuda.call("cudaEventRecord", slot.computed, slot.stream)
+        for name in self._outputs:
+            self._cuda.download(slot.buffers[name], slot.stream)
+        self._cuda.call("cudaEventRecord", slot.done, slot.stream)
+        slot.busy = True
+        return ticket
+
+    def collect(self, ticket: int) -> dict[str, NDArray[Any]]:
+        """Wait for that run; its outputs."""
+        slot = self._slots[ticket]
+        slot.busy = False
+        self._cuda.call("cudaEventSynchronize", slot.done)
+        return {name: slot.buffers[name].host.copy() for name in self._outputs}
+
+    def close(self) -> None:
+        # the context before the engine, both before the memory that they point to
+        self._context = None
+        self._engine = None
+        self._slots = []
+        self._cuda.close()
+
+    def _load(self, vendor: Vendor, data: bytes, request: Request, sample: Arrays) -> None:
+        trt = vendor.trt
+        self._runtime = trt.Runtime(vendor.logger)
+        self._engine = self._runtime.deserialize_cuda_engine(data)
+        if self._engine is None:
+            why = vendor.reason()
+            if "memory" in why.lower():
+                raise DeviceError(
+                    "E_GPU_MEMORY",
+                    f"cannot load the engine of {request.what}",
+                    why,
+                    "close other programs that use the card, or paint a smaller --size",
+                )
+            self._cache.remove(self.entry.key)  # of another driver, say: what the key cannot know
+            raise NotBuilt(request, f"{vendor.title} does not load the one that is there: {why}")
+        self._context, remembered = _context(vendor, self._engine, self._cache, self.entry)
+        names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
+        self._inputs = [
+            name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        ]
+        self._outputs = [name for name in names if name not in self._inputs]
+        for name in self._inputs:
+            if not self._context.set_input_shape(name, sample[name].shape):
+                raise RuntimeError(
+                    f"the engine does not take {name!r} of {list(sample[name].shape)}: {vendor.reason()}"
+                )
+        kinds = {
+            name: (
+                tuple(self._context.get_tensor_shape(name)),
+                trt.nptype(self._engine.get_tensor_dtype(name)),
+            )
+            for name in names
+        }
+        self._slots = [_Slot.made(self._cuda, kinds) for _ in range(SLOTS)]
+        self._warm_up(sample)
+        if remembered is not None:
+            _remember(remembered, self._cache, self.entry)
+
+    def _warm_up(self, sample: Arrays) -> None:
+        """Run each slot as it is, then capture it: what an engine sets up at its first run must not be in a graph."""
+        for slot in self._slots:
+            self.run(sample)
+            try:
+                slot.graph = self._cuda.captured(partial(self._enqueue, slot), slot.stream)
+            except CudaError as error:
+                self.notes = (
+                    f"without a CUDA graph, which costs a fraction of a millisecond a frame: {error.why}",
+                )
+        for _ in self._slots:
+            self.run(sample)
+
+    def _enqueue(self, slot: _Slot) -> None:
+        for name, buffer in slot.buffers.items():
+            self._context.set_tensor_address(name, buffer.device)
+        if not self._context.execute_async_v3(int(slot.stream)):
+            raise RuntimeError("TensorRT could not start the network")
+
+
+@dataclass
+class _Slot:
+    """What one picture needs while it is under way."""
+
+    buffers: dict[str, Buffer]
+    stream: Any
+    computed: Any
+    """Event: the network has run; the other slot's may."""
+    done: Any
+    """Event: the outputs are in the host's memory."""
+    graph: Any = None
+    busy: bool = False
+
+    @classmethod
+    def made(cls, cuda: Cuda, kinds: dict[str, tuple[tuple[int, ...], Any]]) -> _Slot:
+        buffers = {name: cuda.buffer(shape, kind) for name, (shape, kind) in kinds.items()}
+        return cls(buffers, cuda.stream(), cuda.event(), cuda.event())
+
+
+def _here(device: str | None) -> tuple[Vendor, Gpu]:
+    """The flavour that runs here and the card. DeviceError E_BACKEND_UNAVAILABLE."""
+    word = device.lower() if device else None
+    if word is not None and word not in FLAVOURS:
+        raise DeviceError(
+            "E_BACKEND_UNAVAILABLE",
+            f"backend 'tensorrt:{device}' does not start",
+            f"there is no flavour {device} of TensorRT",
+            f"choose one of {', '.join(FLAVOURS)}",
+        )
+    try:
+        return load_flavour(word), find_gpu()
+    except DeviceError as error:
+        name = f"tensorrt:{word}" if word else "tensorrt"
+        raise DeviceError(error.code, f"backend {name!r} does not start", error.why, error.next) from error
+
+
+def _engine(cache: Cache, request: Request) -> tuple[Entry, bytes]:
+    entry = cache.find(request.key)
+    if entry is None:
+        raise NotBuilt(request)
+    if entry.refuted:
+        raise DeviceError(
+            "E_ENGINE_REFUTED",
+            f"the engine of {request.what} at {request.key.size} is not used",
+            entry.refuted,
+            "use another precision, or build it anew: allaprima engines build --rebuild",
+        )
+    data = cache.load(entry)
+    if data is None:
+        raise NotBuilt(request, "the one that is there was damaged, and is removed")
+    return entry, data
+
+
+def _context(vendor: Vendor, engine: Any, cache: Cache, entry: Entry) -> tuple[Any, Any]:
+    """What runs the engine, and TensorRT-RTX's memory of the kernels that it compiles for this card, or None."""
+    if not hasattr(engine, "create_runtime_config"):  # 10.x and 11.x compile everything when they build
+        return _made(engine.create_execution_context(), vendor), None
+    config = engine.create_runtime_config()
+    compiled = config.create_runtime_cache()
+    with contextlib.suppress(
+        OSError
+    ):  # none yet; and one of another card or driver is not taken, which is right
+        compiled.deserialize(cache.runtime_file(entry.key).read_bytes())
+    config.set_runtime_cache(compiled)
+    return _made(engine.create_execution_context(config), vendor), compiled
+
+
+def _made(context: Any, vendor: Vendor) -> Any:
+    if context is None:
+        raise DeviceError(
+            "E_GPU_MEMORY",
+            "cannot run the engine",
+            vendor.reason(),
+            "close other programs that use the card, or paint a smaller --size",
+        )
+    return context
+
+
+def _remember(compiled: Any, cache: Cache, entry: Entry) -> None:
+    data = bytes(compiled.serialize())
+    with contextlib.suppress(OutputError):  # another process writes the same; the next start tries again
+        write_whole(cache.runtime_file(entry.key), data)
+
+
+def _name_of(model: bytes) -> str:
+    """`starry fp16`, by the manifest inside the model."""
+    metadata = inspect(model, "the model").metadata
+    if METADATA_MANIFEST not in metadata:
+        return "a model"
+    return f"{json.loads(metadata[METADATA_MANIFEST])['name']} {metadata.get(METADATA_VARIANT, '')}".strip()
