@@ -18,14 +18,14 @@ same size gets them packed one after the other along the channels; the first is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from .core import IN, OUT
+from .graph import Graph
 
 __all__ = ["attach_edges"]
 
@@ -51,8 +51,7 @@ def attach_edges(
     and cut off again. `veil` is the share of the picture that shines through at full strength. `fixed`
     (height, width) builds the size in: no shape is computed at run time.
     """
-    opset = core.opset_import[0].version
-    graph = _Graph()
+    graph = Graph()
     sizes = (
         _fixed_sizes(graph, period, stride, margin, scale, *fixed)
         if fixed
@@ -86,58 +85,15 @@ def attach_edges(
     larger = (
         [side * scale for side in fixed] if fixed else [_times(scale, side) for side in ("height", "width")]
     )
-    graph.drop_unused("styled")
-    wrapped = helper.make_graph(
-        graph.nodes,
-        "allaprima",
+    return graph.model(
         [
             *(helper.make_tensor_value_info(image, TensorProto.UINT8, [1, *size, 3]) for image in images),
             helper.make_tensor_value_info("strength", TensorProto.FLOAT, [1]),
             *(given for given in core.graph.input if given.name != IN),
         ],
         [helper.make_tensor_value_info("styled", TensorProto.UINT8, [1, *larger, 3])],
-        graph.constants,
+        core.opset_import[0].version,
     )
-    imports = [helper.make_opsetid("", opset)]
-    # The lowest IR version that has this opset: opset 18 is IR 8, which old runtimes read, too.
-    model = helper.make_model(
-        wrapped,
-        opset_imports=imports,
-        ir_version=helper.find_min_ir_version_for(imports),
-        producer_name="allaprima",
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-@dataclass
-class _Graph:
-    """A graph under construction."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: list[onnx.TensorProto] = field(default_factory=list)
-
-    def constant(self, values: Any, kind: type[np.generic] = np.int64) -> str:
-        name = f"edge_constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(values, kind), name))
-        return name
-
-    def node(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Append it; the name of its output."""
-        output = name or f"edge_{len(self.nodes)}"
-        self.nodes.append(
-            helper.make_node(operator, inputs, [output], name=f"{operator.lower()}_{output}", **attributes)
-        )
-        return output
-
-    def drop_unused(self, answer: str) -> None:
-        """Without what `answer` does not need: sizes of cells, where the period is 1 and there are none."""
-        needed = {answer}
-        for node in reversed(self.nodes):
-            if needed & set(node.output):
-                needed |= set(node.input)
-        self.nodes = [node for node in self.nodes if needed & set(node.output)]
-        self.constants = [constant for constant in self.constants if constant.name in needed]
 
 
 @dataclass(frozen=True)
@@ -160,7 +116,7 @@ class _Sizes:
 
 
 def _fixed_sizes(
-    graph: _Graph, period: int, stride: int, margin: int, scale: int, height: int, width: int
+    graph: Graph, period: int, stride: int, margin: int, scale: int, height: int, width: int
 ) -> _Sizes:
     bottom, right = margin + -height % stride, margin + -width % stride
     rows, columns = (margin + height + bottom) // period, (margin + width + right) // period
@@ -173,7 +129,7 @@ def _fixed_sizes(
     )
 
 
-def _open_sizes(graph: _Graph, period: int, stride: int, margin: int, scale: int) -> _Sizes:
+def _open_sizes(graph: Graph, period: int, stride: int, margin: int, scale: int) -> _Sizes:
     def concat(*parts: str) -> str:
         return graph.node("Concat", *parts, axis=0)
 
@@ -203,7 +159,7 @@ def _open_sizes(graph: _Graph, period: int, stride: int, margin: int, scale: int
     )
 
 
-def _pack(graph: _Graph, picture: str, sizes: _Sizes, period: int) -> str:
+def _pack(graph: Graph, picture: str, sizes: _Sizes, period: int) -> str:
     """uint8 (1, H, W, 3) -> (1, H/p, W/p, 3p²), channels in the order (row, column, colour) of a cell."""
     if period == 1:
         return picture
@@ -212,7 +168,7 @@ def _pack(graph: _Graph, picture: str, sizes: _Sizes, period: int) -> str:
     return graph.node("Reshape", together, graph.constant([0, 0, 0, 3 * period**2]))
 
 
-def _enlarged(graph: _Graph, cells: str, period: int, scale: int) -> str:
+def _enlarged(graph: Graph, cells: str, period: int, scale: int) -> str:
     """(1, H/p, W/p, 3p²) -> (1, H/p, W/p, 3q²), q = scale p: every pixel scale x scale times."""
     if scale == 1:
         return cells
@@ -225,7 +181,7 @@ def _times(scale: int, side: str) -> str:
     return side if scale == 1 else f"{scale}*{side}"
 
 
-def _unpack(graph: _Graph, packed: str, sizes: _Sizes, period: int) -> str:
+def _unpack(graph: Graph, packed: str, sizes: _Sizes, period: int) -> str:
     """uint8 (1, H/p, W/p, 3p²) -> (1, H, W, 3): the way back, with the painting's period."""
     if period == 1:
         return packed

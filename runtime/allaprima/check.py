@@ -11,9 +11,10 @@ import numpy as np
 from .backends import BACKENDS, load
 from .bundle import Bundle
 from .errors import BundleError, DeviceError, UsageError
-from .frame import Image
+from .frame import Frame, Image
 from .manifest import Golden, Tolerance
 from .metrics import Difference, compare
+from .planes import LIMITED_BT709, Coding, Planes
 from .stylizer import Stylizer
 
 __all__ = ["Checked", "check", "golden_pair"]
@@ -54,16 +55,20 @@ def check(bundle: Bundle, *, backend: str | None = None, precision: str | None =
     DeviceError is raised. Engines (TensorRT) are built for a backend that was named only: that can take minutes.
     Raises BundleError E_BUNDLE_GOLDEN for a lone ONNX file, which has no golden pair.
     """
-    image, styled = golden_pair(bundle)
+    golden_pair(bundle)
     golden = bundle.manifest.golden
     assert golden is not None  # golden_pair has raised
     checked: list[Checked] = []
+    build = backend is not None
     for name in [backend] if backend else BACKENDS:
         one = ""
         try:
             kind, device = load(name)
-            for one in [precision] if precision else _wanted(bundle, golden, kind.precisions(device)):
-                checked.append(_check(bundle, golden, image, styled, name, one, build=backend is not None))
+            possible = kind.precisions(device)
+            for one in [precision] if precision else _wanted(bundle, golden, possible):
+                checked.append(_check(bundle, golden, name, one, build=build))
+                if _has_planes(bundle, possible[one]):
+                    checked.append(_check(bundle, golden, name, one, LIMITED_BT709, build=build))
         except DeviceError as error:
             if backend:
                 raise
@@ -71,8 +76,8 @@ def check(bundle: Bundle, *, backend: str | None = None, precision: str | None =
     return checked
 
 
-def golden_pair(bundle: Bundle) -> tuple[Image, Image]:
-    """A picture and what the reference makes of it, (H, W, 3) uint8 RGB.
+def golden_pair(bundle: Bundle, coding: Coding | None = None) -> tuple[Image, Image]:
+    """A picture and what the reference makes of it, (H, W, 3) uint8 RGB; or of a `coding`, `Planes.stacked`.
 
     Raises BundleError E_BUNDLE_GOLDEN for a lone ONNX file, and for a file that is no picture.
     """
@@ -84,7 +89,11 @@ def golden_pair(bundle: Bundle) -> tuple[Image, Image]:
             "a lone ONNX file has no golden pair",
             "check the whole bundle that it came from",
         )
-    return _picture(bundle, golden.image), _picture(bundle, golden.styled)
+    if coding is None:
+        return _picture(bundle, golden.image), _picture(bundle, golden.styled)
+    assert golden.planes is not None  # or the manifest, which has a variant for them, could not be read
+    assert golden.styled_planes is not None
+    return _picture(bundle, golden.planes), _picture(bundle, golden.styled_planes)
 
 
 def _wanted(bundle: Bundle, golden: Golden, possible: dict[str, str]) -> list[str]:
@@ -92,8 +101,12 @@ def _wanted(bundle: Bundle, golden: Golden, possible: dict[str, str]) -> list[st
     return [one for one in possible if possible[one] in stored and one in golden.tolerances]
 
 
+def _has_planes(bundle: Bundle, stored: str) -> bool:
+    return any(one.edges == "planes" and one.precision == stored for one in bundle.manifest.variants)
+
+
 def _check(
-    bundle: Bundle, golden: Golden, image: Image, styled: Image, name: str, precision: str, *, build: bool
+    bundle: Bundle, golden: Golden, name: str, precision: str, coding: Coding | None = None, *, build: bool
 ) -> Checked:
     tolerances: dict[Any, Tolerance] = golden.tolerances
     if precision not in tolerances:
@@ -103,16 +116,28 @@ def _check(
             f"it has tolerances for {', '.join(tolerances)}",
             "choose one of these",
         )
-    size = (image.shape[1], image.shape[0])
-    with Stylizer.open(bundle, backend=name, precision=precision, size=size, build=build) as stylizer:
+    image, styled = golden_pair(bundle, coding)
+    frame = Frame(image if coding is None else Planes.unstacked(image, coding))
+    size = (frame.width, frame.height)
+    with Stylizer.open(
+        bundle, backend=name, precision=precision, size=size, coding=coding, build=build
+    ) as stylizer:
+        if coding is not None and stylizer.report.edges != "planes":
+            why = stylizer.report.degraded[-1]
+            raise DeviceError("E_BACKEND_UNAVAILABLE", f"{name} does not paint planes", why)
         stylizer.set(**golden.controls)
-        difference = compare(stylizer.paint(image), styled)
+        difference = compare(_bytes(stylizer(frame)), styled)
         identity = None
         if "strength" in stylizer.controls:
             scale = bundle.manifest.geometry.scale
             stylizer.set(strength=0.0)
-            identity = bool(np.array_equal(stylizer.paint(image), image.repeat(scale, 0).repeat(scale, 1)))
-        return Checked(name, precision, stylizer.report.line, difference, tolerances[precision], identity)
+            identity = bool(np.array_equal(_bytes(stylizer(frame)), image.repeat(scale, 0).repeat(scale, 1)))
+        line = stylizer.report.line if coding is None else f"{stylizer.report.line}, planes"
+        return Checked(name, precision, line, difference, tolerances[precision], identity)
+
+
+def _bytes(frame: Frame) -> Image:
+    return frame.image if frame.planes is None else frame.planes.stacked()
 
 
 def _picture(bundle: Bundle, name: str) -> Image:

@@ -281,6 +281,10 @@ class Golden:
     """PNG, RGB."""
     styled: Words
     """PNG, RGB: the reference's answer (not a variant's)."""
+    planes: str | None = None
+    """For variants with planes: PNG whose channels are Y, U and V, with every sample of U and V in its 2x2 pixels."""
+    styled_planes: str | None = None
+    """The reference's answer to it, stored alike."""
     controls: dict[str, float]
     """The values of the controls; those that are not named have their default."""
     tolerances: dict[Literal["fp32", "bf16", "fp16", "int8"], Tolerance]
@@ -380,6 +384,8 @@ class Manifest:
         edges = {variant.edges for variant in self.variants}
         if self.golden and "rgb" not in edges:
             raise ValueError("there is no variant with edges 'rgb' in `variants`")
+        if self.golden and "planes" in edges and not (self.golden.planes and self.golden.styled_planes):
+            raise ValueError("[golden] has no `planes` and `styled_planes`, and a variant has edges 'planes'")
         pictures = [tensor.name for tensor in self.inputs] + (["y", "u", "v"] if "planes" in edges else [])
         controls = [control.name for control in self.controls]
         states = [state.name for state in self.states]
@@ -429,8 +435,10 @@ class Manifest:
 
     def references(self) -> tuple[str, ...]:
         """The files that this manifest speaks of by name; a bundle has to hold all of them."""
-        golden = (self.golden.image, self.golden.styled) if self.golden else ()
-        return (*(variant.file for variant in self.variants), *golden, self.lineage.recipe)
+        golden = self.golden
+        pairs = (golden.image, golden.styled, golden.planes, golden.styled_planes) if golden else ()
+        pictures = [name for name in pairs if name is not None]
+        return (*(variant.file for variant in self.variants), *pictures, self.lineage.recipe)
 
     def to_json(self) -> bytes:
         """UTF-8 JSON, indented, ending in a newline."""

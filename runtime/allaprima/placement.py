@@ -11,7 +11,7 @@ from .frame import Image
 from .manifest import Geometry, Manifest
 from .pixels import fit, pad_edge, resize
 
-__all__ = ["Placement", "place"]
+__all__ = ["Placement", "place", "place_planes"]
 
 Size = tuple[int, int]  # (height, width)
 
@@ -64,6 +64,17 @@ def place(picture: Size, manifest: Manifest) -> Placement:
         return Placement(picture, picture, tensor, geometry.scale)
     width, height = fit(picture[1], picture[0], (tensor[1], tensor[0]))
     return Placement(picture, (min(height, tensor[0]), min(width, tensor[1])), tensor, geometry.scale)
+
+
+def place_planes(picture: Size, manifest: Manifest) -> Placement | None:
+    """The placement of YUV planes, which are never changed to fit; None where no variant takes them at this size."""
+    geometry = manifest.geometry
+    if _at_least(picture, geometry) != picture:
+        return None
+    for variant in manifest.variants:
+        if variant.edges == "planes" and variant.fixed in (None, picture):
+            return Placement(picture, picture, picture, geometry.scale)
+    return None
 
 
 def _at_least(picture: Size, geometry: Geometry) -> Size:

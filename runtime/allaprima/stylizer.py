@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from . import backends, settings
 from .bundle import Bundle, find_style
 from .engines import Building, NotBuilt
-from .errors import AllaPrimaError, InputError, RunError, UsageError
+from .errors import AllaPrimaError, DeviceError, InputError, RunError, UsageError
 from .frame import Frame, Image
 from .manifest import Control, resolve_shape
 from .pixels import resize
-from .placement import Placement, place
+from .placement import Placement, place, place_planes
+from .planes import Coding, Planes
 from .tiles import SMALLEST_SIDE, Tiling, best_side, free_bytes, out_of_memory, tile_picture
 from .upgrade import Upgrade
 
@@ -46,6 +47,8 @@ class Report:
     """What to give as `backend` to get the same again."""
     precision: str
     variant: str
+    edges: str
+    """`planes`: frames of YUV 4:2:0 are painted as they are; `rgb`: they are converted before and after."""
     size: tuple[int, int]
     """(width, height) of the frames that it is warm for."""
     restarts: int
@@ -83,6 +86,8 @@ class Stylizer:
         self._states: dict[str, NDArray[Any]] = {}
         self._started: backends.Started | None = None
         self._picture: tuple[int, int] | None = None  # (height, width) that it is ready for
+        self._coding: Coding | None = None  # of the planes that it is ready for; None: RGB
+        self._no_planes = ""  # why planes, which have come, are converted
         self._placement: Placement | None = None
         self._tiling: Tiling | None = None
         self._passed_over: dict[str, str] = {}
@@ -104,6 +109,7 @@ class Stylizer:
         precision: str | None = None,
         threads: int | None = None,
         size: tuple[int, int] | None = None,
+        coding: Coding | None = None,
         tile: int | None = None,
         build: bool = True,
         on_build: Callable[[Building], None] | None = None,
@@ -114,6 +120,7 @@ class Stylizer:
         the best that starts. `precision` is fp32, bf16, fp16 or int8; None: the one that the device is fastest
         in and the style has. `threads` None: all processors that this process may use. `size` is the
         (width, height) of the frames to come: the backend starts and warms up now; None: at the first frame.
+        `coding` is what their planes mean, if they come as such (`VideoSource.coding`); None: they are RGB.
         `tile` is the largest side of the tiles that pictures are painted in, 0 for never; None: what is larger
         than a 4K frame or than the free memory (tiles.py). Pictures that fail for lack of memory are tried again
         in smaller tiles.
@@ -132,12 +139,18 @@ class Stylizer:
             build=build,
             on_build=on_build,
         )
-        if size is not None:
+        if size is not None and not (coding and stylizer._starts_for_planes((size[1], size[0]), coding)):
             stylizer._start((size[1], size[0]))
         return stylizer
 
     def __call__(self, frame: Frame) -> Frame:
-        """The painted frame, with index and time of the given one; its alpha follows the painting's size."""
+        """The painted frame, with index and time of the given one; its alpha follows the painting's size.
+
+        A frame of YUV planes is painted as it is and stays one, where the style and the backend can (`report.edges`).
+        """
+        planes = frame.planes
+        if planes is not None and self._takes(planes):
+            return replace(frame, picture=self._paint_planes(planes))
         image = self.paint(frame.image)
         alpha = frame.alpha
         if alpha is not None:
@@ -149,7 +162,7 @@ class Stylizer:
         _check(image)
         size = (image.shape[0], image.shape[1])
         while True:
-            if self._picture != size:
+            if self._picture != size or self._coding is not None:
                 self._start(size)
             try:
                 return self._paint_tiles(image) if self._tiling else self._paint_whole(image)
@@ -159,27 +172,39 @@ class Stylizer:
 
     def _paint_whole(self, image: Image) -> Image:
         """(H, W, 3) of the placement's size -> (s·H, s·W, 3)."""
-        assert self._started is not None
         assert self._placement is not None
+        manifest = self.bundle.manifest
+        answer = self._run({manifest.inputs[0].name: self._placement.lay(image)})
+        return self._placement.lift(answer[manifest.outputs[0].name])
+
+    def _paint_planes(self, planes: Planes) -> Planes:
+        """Of the size and coding that it is ready for -> the painting's planes, coded alike."""
+        parts = {"y": planes.y, "u": planes.u, "v": planes.v}
+        answer = self._run(
+            {name: np.ascontiguousarray(part)[None, ..., None] for name, part in parts.items()}
+        )
+        y, u, v = (answer[f"styled_{name}"][0, ..., 0] for name in parts)
+        return Planes(y, u, v, planes.coding)
+
+    def _run(self, picture: dict[str, Image]) -> dict[str, NDArray[Any]]:
+        assert self._started is not None
         if self._upgrade is not None:
             self._take_better(self._upgrade)
-        manifest = self.bundle.manifest
-        picture = {manifest.inputs[0].name: self._placement.lay(image)}
         try:
             answer = self._started.backend.run({**picture, **self._controls, **self._states})
         except (
             Exception
         ) as error:  # a vendor raises anything; its words are the reason, and stay as the cause
-            height, width = image.shape[:2]
+            height, width = next(iter(picture.values())).shape[1:3]
             raise RunError(
                 "E_BACKEND_RUN",
                 f"{self._started.backend.description} failed on a picture of {width}x{height}",
                 str(error).strip() or type(error).__name__,
                 "try a smaller --size or another --backend",
             ) from error
-        self._states = {state.name: answer[state.next_name] for state in manifest.states}
+        self._states = {state.name: answer[state.next_name] for state in self.bundle.manifest.states}
         self._frames += 1
-        return self._placement.lift(answer[manifest.outputs[0].name])
+        return answer
 
     def _paint_tiles(self, image: Image) -> Image:
         assert self._tiling is not None
@@ -243,6 +268,8 @@ class Stylizer:
         passed_over = dict(self._passed_over)
         if self._upgrade is not None:
             passed_over[self._upgrade.name] = self._upgrade.line
+        if self._no_planes:
+            degraded.append(f"the video's colours are converted to RGB and back: {self._no_planes}")
         if self._tiling:
             tile_height, tile_width = self._tiling.tile
             degraded.append(f"painted in {len(self._tiling)} tiles of {tile_width}x{tile_height}")
@@ -258,6 +285,7 @@ class Stylizer:
             backend=self._started.name,
             precision=self._started.backend.precision,
             variant=self._started.variant.name,
+            edges=self._started.variant.edges,
             size=(width, height),
             restarts=self._restarts,
             passed_over=passed_over,
@@ -288,35 +316,77 @@ class Stylizer:
                 if not (out_of_memory(error) and self._shrink_tiles(picture)):
                     raise
 
-    def _start_in(self, picture: tuple[int, int], tiling: Tiling | None) -> None:
+    def _takes(self, planes: Planes) -> bool:
+        """Whether planes like these are painted as they are; where they are new, it starts for them."""
+        if (self._picture, self._coding) == ((planes.height, planes.width), planes.coding):
+            return True
+        return self._starts_for_planes((planes.height, planes.width), planes.coding)
+
+    def _starts_for_planes(self, picture: tuple[int, int], coding: Coding) -> bool:
+        """Start for planes of this (height, width). False where they have to be converted, for the reason that is kept:
+        then nothing has changed otherwise."""
+        if self._no_planes:
+            return False
+        if self._closed or not place_planes(picture, self.bundle.manifest):
+            self._no_planes = f"style {self.bundle.manifest.name!r} has no variant for planes of this size"
+        elif self._tile_up(picture):
+            self._no_planes = "the picture is painted in tiles"
+        else:
+            try:
+                self._start_in(picture, None, coding)
+            except (
+                UsageError,
+                DeviceError,
+            ) as error:  # if it is not for the planes, RGB fails in the same way
+                self._no_planes = error.what if isinstance(error, UsageError) else error.why
+        return not self._no_planes
+
+    def _start_in(
+        self, picture: tuple[int, int], tiling: Tiling | None, coding: Coding | None = None
+    ) -> None:
         """Start for one size: sizes are built in, see the backends."""
         if self._closed:
             raise RunError("E_STYLIZER_CLOSED", "this stylizer is closed", next="open another one")
-        placement = place(tiling.tile if tiling else picture, self.bundle.manifest)
+        manifest = self.bundle.manifest
+        placement = (
+            place_planes(picture, manifest)
+            if coding is not None
+            else place(tiling.tile if tiling else picture, manifest)
+        )
+        assert placement is not None
         if self._started is not None and self._placement is not None:
             self._restarts += 1
-            if placement.tensor == self._placement.tensor:  # only laid in differently
+            if (placement.tensor, coding) == (self._placement.tensor, self._coding):
+                # only laid in differently
                 self._placement, self._picture, self._tiling = placement, picture, tiling
                 self.reset()
                 return
             self._started.backend.close()
         self._drop_upgrade()
         previous, self._started, self._placement, self._picture = self._started, None, None, None
-        sample = self._sample(placement)
-        started = self._start_backend(sample, previous)
+        sample = self._sample(placement, coding)
+        started = self._start_backend(sample, previous, coding)
         if previous is None or started.better is not None:
             self._passed_over = started.passed_over
         self._started, self._placement, self._picture, self._tiling = started, placement, picture, tiling
+        self._coding = coding
         self.reset()
         if started.better is not None and self._build:
-            self._upgrade = Upgrade(started.better, partial(self._start_better, sample, started.better))
+            self._upgrade = Upgrade(
+                started.better, partial(self._start_better, sample, coding, started.better)
+            )
 
     def _start_backend(
-        self, sample: dict[str, NDArray[Any]], previous: backends.Started | None
+        self, sample: dict[str, NDArray[Any]], previous: backends.Started | None, coding: Coding | None
     ) -> backends.Started:
         """What was chosen once is kept: a new size must not change who paints. Unless nobody named it and it would
         have to build an engine first: then the next best paints meanwhile, as at the beginning."""
-        how: dict[str, Any] = {"threads": self._threads, "build": self._build, "on_build": self._on_build}
+        how: dict[str, Any] = {
+            "threads": self._threads,
+            "coding": coding,
+            "build": self._build,
+            "on_build": self._on_build,
+        }
         if previous is None:
             return backends.start(self.bundle, sample, name=self._backend, precision=self._precision, **how)
         how["build"] = self._build and self._backend is not None
@@ -329,13 +399,12 @@ class Stylizer:
         return backends.start(self.bundle, sample, precision=self._precision, **how)
 
     def _start_better(
-        self, sample: dict[str, NDArray[Any]], better: backends.Better, name: str
+        self, sample: dict[str, NDArray[Any]], coding: Coding | None, better: backends.Better, name: str
     ) -> backends.Started:
         """In the upgrade's thread: touches nothing of ours."""
         precision = better.request.key.precision
-        return backends.start(
-            self.bundle, sample, name=name, precision=precision, threads=self._threads, build=False
-        )
+        how: dict[str, Any] = {"threads": self._threads, "coding": coding, "build": False}
+        return backends.start(self.bundle, sample, name=name, precision=precision, **how)
 
     def _take_better(self, upgrade: Upgrade) -> None:
         """Between two frames: the better backend if it is ready. Memory and controls go on as they are."""
@@ -381,7 +450,7 @@ class Stylizer:
         open_size = any(variant.fixed is None for variant in manifest.for_pictures)
         return open_size and not manifest.states and not manifest.geometry.whole
 
-    def _sample(self, placement: Placement) -> dict[str, NDArray[Any]]:
+    def _sample(self, placement: Placement, coding: Coding | None) -> dict[str, NDArray[Any]]:
         """Inputs to warm up with: a picture of many colours, the controls as they are, empty states."""
         manifest = self.bundle.manifest
         height, width = placement.tensor
@@ -393,7 +462,13 @@ class Stylizer:
             state.name: np.zeros(resolve_shape(state.shape, height, width), state.dtype)
             for state in manifest.states
         }
-        return {manifest.inputs[0].name: ramp.astype(np.uint8)[np.newaxis], **self._controls, **states}
+        image = ramp.astype(np.uint8)[np.newaxis]
+        half = image[:, ::2, ::2]
+        picture = {manifest.inputs[0].name: image}
+        if coding is not None:
+            picture = {"y": image[..., :1], "u": half[..., 1:2], "v": half[..., 2:]}
+            picture = {name: np.ascontiguousarray(plane) for name, plane in picture.items()}
+        return {**picture, **self._controls, **states}
 
 
 def _check(image: Image) -> None:

@@ -33,6 +33,7 @@ from allaprima.manifest import (
     Tolerance,
     Variant,
 )
+from allaprima.planes import LIMITED_BT709, Planes, rules
 
 OPSET, IR = 18, 10
 EXACT = Tolerance(psnr_db=48, ssim=0.99, max_difference=1)
@@ -103,6 +104,68 @@ def frame_model(
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     return _as_file(graph, metadata or {})
+
+
+def negative_planes(planes: Planes, strength: float = 1.0) -> Planes:
+    """The numpy twin of `planes_model`."""
+    found = rules(planes.coding)
+    white = found.yuv_from_rgb @ np.full(3, 255, np.float32)
+
+    def mixed(part: np.ndarray, number: int) -> np.ndarray:
+        negative = white[number] + 2 * found.yuv_of_black[number] - part.astype(np.float32)
+        return np.clip(part + strength * (negative - part) + 0.5, 0, 255).astype(np.uint8)
+
+    return Planes(mixed(planes.y, 0), mixed(planes.u, 1), mixed(planes.v, 2), planes.coding)
+
+
+def planes_model(metadata: dict[str, str]) -> bytes:
+    """A graph with planes at its edges: the negative of the colours, whatever the numbers mean."""
+    nodes = [helper.make_node("MatMul", ["yuv_from_rgb", "white_rgb"], ["white"])]
+    for name in "yuv":
+        nodes += [
+            helper.make_node("Gather", [source, f"place_{name}"], [f"{source}_{name}"], axis=0)
+            for source in ("white", "yuv_of_black")
+        ]
+        nodes += [
+            helper.make_node("Cast", [name], [f"float_{name}"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", [f"yuv_of_black_{name}", f"float_{name}"], [f"below_{name}"]),
+            helper.make_node("Add", [f"below_{name}", f"yuv_of_black_{name}"], [f"turned_{name}"]),
+            helper.make_node("Add", [f"turned_{name}", f"white_{name}"], [f"negative_{name}"]),
+            helper.make_node("Sub", [f"negative_{name}", f"float_{name}"], [f"change_{name}"]),
+            helper.make_node("Mul", [f"change_{name}", "strength"], [f"part_{name}"]),
+            helper.make_node("Add", [f"float_{name}", f"part_{name}"], [f"mixed_{name}"]),
+            helper.make_node("Add", [f"mixed_{name}", "half"], [f"rounded_{name}"]),
+            helper.make_node("Clip", [f"rounded_{name}", "low", "high"], [f"clipped_{name}"]),
+            helper.make_node("Cast", [f"clipped_{name}"], [f"styled_{name}"], to=TensorProto.UINT8),
+        ]
+    weights = {
+        **rules(LIMITED_BT709)._asdict(),
+        "white_rgb": np.full(3, 255, np.float32),
+        **{f"place_{name}": np.array([number], np.int64) for number, name in enumerate("yuv")},
+        "half": np.array(0.5, np.float32),
+        "low": np.array(0, np.float32),
+        "high": np.array(255, np.float32),
+    }
+    shapes = {
+        "y": ["height", "width"],
+        "u": ["half_height", "half_width"],
+        "v": ["half_height", "half_width"],
+    }
+    pictures = {
+        prefix: [
+            helper.make_tensor_value_info(f"{prefix}{name}", TensorProto.UINT8, [1, *shape, 1])
+            for name, shape in shapes.items()
+        ]
+        for prefix in ("", "styled_")
+    }
+    graph = helper.make_graph(
+        nodes,
+        "planes",
+        [*pictures[""], helper.make_tensor_value_info("strength", TensorProto.FLOAT, [1])],
+        pictures["styled_"],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
+    )
+    return _as_file(graph, metadata)
 
 
 def echo_model(metadata: dict[str, str]) -> bytes:
@@ -199,6 +262,15 @@ def manifest(**changes: Any) -> Manifest:
     return replace(made, **changes)
 
 
+def with_planes() -> Manifest:
+    """That of a bundle with a variant for planes, too."""
+    made = manifest()
+    assert made.golden is not None
+    golden = replace(made.golden, planes="golden/planes.png", styled_planes="golden/styled_planes.png")
+    planes = replace(variant("fp32"), name="fp32-planes", file="model_planes.onnx", edges="planes")
+    return replace(made, variants=(*made.variants, planes), golden=golden)
+
+
 def variant(name: str, *, fixed: tuple[int, int] | None = None, **more: Any) -> Variant:
     precision = name.split("-")[0]
     return Variant(
@@ -227,7 +299,9 @@ def make_bundle(
         metadata = promise.metadata(one.name)
         size = one.fixed or ("height", "width")
         data = (
-            model(metadata)
+            planes_model(metadata)
+            if one.edges == "planes"
+            else model(metadata)
             if model
             else frame_model(precision=one.precision, size=size, poison=poison, metadata=metadata)
         )
@@ -235,6 +309,11 @@ def make_bundle(
     image = ramp(48, 64)
     Pictures.fromarray(image).save(folder / "golden" / "image.png")
     Pictures.fromarray(painted(image)).save(folder / "golden" / "styled.png")
+    if promise.golden and promise.golden.planes and promise.golden.styled_planes:
+        planes = Planes.from_rgb(image)
+        Pictures.fromarray(planes.stacked()).save(folder / promise.golden.planes)
+        styled = negative_planes(planes).stacked()
+        Pictures.fromarray(styled).save(folder / promise.golden.styled_planes)
     (folder / "recipe.toml").write_text('title = "Negative"\n')
     (folder / "card.md").write_text("# Negative\n")
     seal(folder, promise)

@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 
+from allaprima.planes import BT601, BT709, BT2020, LIMITED_BT709, Coding, Planes
 from allaprima.sinks.subtitles import ASS_HEADER, written
 
 
@@ -21,6 +22,18 @@ def picture(width: int, height: int, number: int = 0) -> np.ndarray:
     left = number * 3 % max(1, width - side)
     image[:side, left : left + side] = (230, 60, 40)
     return image.astype(np.uint8)
+
+
+CODINGS = [Coding(matrix, full) for matrix in (BT709, BT601, BT2020) for full in (False, True)]
+
+
+def planes(height: int, width: int, coding: Coding = LIMITED_BT709) -> Planes:
+    """Other numbers in every plane, none of them flat."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    half = np.s_[: -(-height // 2), : -(-width // 2)]
+    y = (30 + rows * 3 + columns * 2) % 200 + 16
+    u, v = (60 + rows + 2 * columns) % 120 + 60, (90 + 2 * rows + columns) % 120 + 60
+    return Planes(y.astype(np.uint8), u[half].astype(np.uint8), v[half].astype(np.uint8), coding)
 
 
 def write_video(

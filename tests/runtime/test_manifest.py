@@ -217,8 +217,7 @@ def test_control_with_its_default_out_of_range_cannot_be_made():
 
 
 def test_a_variant_with_planes_takes_and_gives_planes() -> None:
-    flat = bundles.variant("fp32")
-    made = bundles.manifest(variants=(flat, replace(flat, name="fp32-planes", edges="planes")))
+    made = bundles.with_planes()
     assert list(made.takes(made.variants[0])) == ["image", "strength"]
     assert list(made.takes(made.variants[1])) == ["y", "u", "v", "strength"]
     assert {name: resolve_shape(one.shape, 17, 23) for name, one in made.gives(made.variants[1]).items()} == {
@@ -235,6 +234,14 @@ def test_planes_of_twice_the_size_are_rounded_up_after_doubling() -> None:
     gives = double.gives(replace(double.variants[0], edges="planes"))
     assert resolve_shape(gives["styled_y"].shape, 17, 23) == (1, 34, 46, 1)
     assert resolve_shape(gives["styled_u"].shape, 17, 23) == (1, 17, 23, 1)
+
+
+def test_a_bundle_with_planes_has_a_golden_pair_of_planes() -> None:
+    made = bundles.with_planes()
+    assert made.golden
+    with pytest.raises(ValueError, match="no `planes` and `styled_planes`"):
+        replace(made, golden=replace(made.golden, planes=None))
+    assert {"golden/planes.png", "golden/styled_planes.png"} < set(made.references())
 
 
 def test_a_bundle_of_planes_only_or_with_a_control_of_their_names_is_refused() -> None:

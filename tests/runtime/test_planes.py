@@ -5,21 +5,10 @@ import dataclasses
 import av
 import numpy as np
 import pytest
-from media import picture
+from media import CODINGS, picture, planes
 
 from allaprima.frame import Frame
-from allaprima.planes import BT601, BT709, BT2020, LIMITED_BT709, Coding, Planes, rules
-
-CODINGS = [Coding(matrix, full) for matrix in (BT709, BT601, BT2020) for full in (False, True)]
-
-
-def planes(height: int, width: int, coding: Coding = LIMITED_BT709) -> Planes:
-    """Other numbers in every plane, none of them flat."""
-    rows, columns = np.mgrid[0:height, 0:width]
-    half = np.s_[: -(-height // 2), : -(-width // 2)]
-    y = (30 + rows * 3 + columns * 2) % 200 + 16
-    u, v = (60 + rows + 2 * columns) % 120 + 60, (90 + 2 * rows + columns) % 120 + 60
-    return Planes(y.astype(np.uint8), u[half].astype(np.uint8), v[half].astype(np.uint8), coding)
+from allaprima.planes import BT601, BT709, BT2020, Coding, Planes, rules
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from allaprima.planes import Rules
+
 from .generators import Generator, enlarged
 from .generators.controls import as_tensors
 
-__all__ = ["FrameModel", "from_unit", "paint", "to_unit"]
+__all__ = ["FrameModel", "PlanesModel", "from_unit", "paint", "to_unit"]
 
 
 def paint(
@@ -55,6 +57,34 @@ class FrameModel(nn.Module):
         painted, x = paint(generator, x, controls=controls or None), enlarged(x, generator.scale)
         mixed = x + strength * (painted - x)
         return from_unit(mixed).permute(0, 2, 3, 1)
+
+
+class PlanesModel(nn.Module):
+    """The same for YUV 4:2:0: y, u, v uint8 [1, H, W, 1], [1, H/2, W/2, 1] twice, and strength -> the painted ones.
+
+    For one of scale 1. A sample of u and v is the colour of its 2x2 pixels: copied to them, and afterwards their mean.
+    What the numbers mean is given as in `allaprima.planes.Rules`. Nothing is rounded or clipped on the way.
+    """
+
+    def __init__(self, generator: nn.Module, rules: Rules) -> None:
+        super().__init__()
+        self.generator = generator
+        self.rgb_from_yuv, self.yuv_from_rgb, self.yuv_of_black = (torch.from_numpy(part) for part in rules)
+
+    def forward(
+        self, y: Tensor, u: Tensor, v: Tensor, strength: Tensor, *controls: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        height, width = y.shape[1:3]
+        luma = F.pad(y.float().squeeze(-1), (0, width % 2, 0, height % 2), mode="replicate")
+        chroma = [part.float().squeeze(-1).repeat_interleave(2, 1).repeat_interleave(2, 2) for part in (u, v)]
+        yuv = torch.stack([luma, *chroma], dim=-1)  # (1, H, W, 3), both even
+        x = ((yuv - self.yuv_of_black) @ self.rgb_from_yuv.T / 255).permute(0, 3, 1, 2)
+        painted = paint(cast(Generator, self.generator), x, controls=controls or None)
+        mixed = (x + strength * (painted - x)).permute(0, 2, 3, 1)
+        answer = (mixed * 255) @ self.yuv_from_rgb.T + self.yuv_of_black
+        mean = F.avg_pool2d(answer.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+        luma, chroma_both = from_unit(answer[..., :1] / 255), from_unit(mean[..., 1:] / 255)
+        return luma[:, :height, :width], chroma_both[..., :1], chroma_both[..., 1:]
 
 
 def to_unit(image: Tensor) -> Tensor:
