@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ import pytest
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 if "openvino" not in sys.modules:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+# Engines that tests build on a machine with a card are nobody's: they go when the tests are over.
+_ENGINES = tempfile.TemporaryDirectory(prefix="allaprima-tests-")
+os.environ["ALLAPRIMA_CACHE"] = _ENGINES.name
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -51,6 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="another generator of a method that trains several: back (of cyclegan) makes photographs of paintings",
     )
+    parser.add_argument(
+        "--engine",
+        action="append",
+        default=[],
+        metavar="CARD",
+        dest="engines",
+        help="also build TensorRT engines for --at, into this user's cache: turing, ampere, ada, blackwell, sm80 ... "
+        "on any machine (extra: rtx), or here for the card of this one; may be repeated",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object on stdout")
 
@@ -66,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         opset=args.opset,
         pictures=args.pictures,
         direction=args.direction,
+        engines=args.engines,
         as_zip=args.as_zip,
         overwrite=args.overwrite,
         on_stage=lambda stage: print(f"{stage} ...", file=sys.stderr, flush=True),
@@ -81,6 +91,7 @@ def _report(exported: Exported) -> str:
         ("grid", exported.grid.line if exported.grid is not None else "not measured"),
         ("border", exported.border.line if exported.border is not None else "not measured"),
         *(("golden", f"{'ok' if one else 'not run'}: {one.line}") for one in exported.checked),
+        *(("engine", f"{one.what}, {one.key.line}: {one.seconds:.1f} s") for one in exported.engines),
         *(("note", note) for note in exported.notes),
     ]
     size = sum(record.bytes for record in exported.manifest.files.values())
@@ -103,6 +114,7 @@ def _as_dict(exported: Exported) -> dict[str, object]:
         "golden": [
             {"backend": one.backend, "precision": one.precision, "ran": one.ran} for one in exported.checked
         ],
+        "engines": [{"what": one.what, "line": one.key.line, "bytes": one.bytes} for one in exported.engines],
         "notes": exported.notes,
     }
 

@@ -7,7 +7,7 @@ print(exported.path, exported.judged["fp32"].line)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -17,6 +17,7 @@ from torch import nn
 
 from allaprima.archive import seal
 from allaprima.check import Checked
+from allaprima.engines import Entry
 from allaprima.errors import UsageError
 from allaprima.frame import Image
 from allaprima.manifest import Control, Geometry, Golden, Licence, Lineage, Manifest, TensorSpec, Variant
@@ -34,6 +35,7 @@ from .artefacts import grid as measure_grid
 from .card import card
 from .core import billion_macs, in_bytes, reach, require_finite, to_opset, trace
 from .edges import attach_edges
+from .engine import build_engines, wanted_cards
 from .half import half
 from .pack import licence_text, prove, require_free, staged, versions, write_model, write_png
 from .parity import (
@@ -77,6 +79,8 @@ class Exported:
     """The golden pair of the finished bundle on every backend here."""
     notes: list[str]
     """What the user should know and nothing refuses."""
+    engines: list[Entry] = field(default_factory=list)
+    """TensorRT engines that were built ahead of time, in the user's cache."""
 
 
 def export(
@@ -88,6 +92,7 @@ def export(
     opset: int = 18,
     pictures: Path | None = None,
     direction: str = "",
+    engines: Sequence[str] = (),
     as_zip: bool = False,
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
@@ -97,16 +102,19 @@ def export(
     `variants`: precisions in PRECISIONS. Each is written for any size, and for every (width, height) in `fixed`
     once more with the size built in. `pictures`: a folder of photographs to measure parity on instead of those
     that the recipe held out. `direction`: of a method that trains several generators, another than the one that
-    ships. `on_stage` hears what happens next, in words.
+    ships. `engines`: cards to build TensorRT engines for, in the sizes of `fixed`: `ada`, `sm86`, `here`; see
+    engine.py. `on_stage` hears what happens next, in words.
 
     Raises UsageError (E_EXPORT_...), InputError for a run that cannot be read, OutputError, and QualityError:
-    E_WEIGHTS_FINITE, E_NOT_FINITE, E_PARITY, E_GOLDEN. Then nothing is left behind.
+    E_WEIGHTS_FINITE, E_NOT_FINITE, E_PARITY, E_GOLDEN; DeviceError E_ENGINE_REFUSED, E_ENGINE_BUILD. Then nothing
+    is left behind.
     """
     run = Run(run_folder)
     recipe = run.recipe()
     out = out or Path(f"{bundle_name(recipe.name)}.prima")
     _require_known(variants, fixed)
     require_free(out, overwrite=overwrite)
+    cards = wanted_cards(engines, fixed)
 
     on_stage("folding and tracing the network")
     generator, noted = run.generator(f"generator_{direction}" if direction else "generator")
@@ -158,8 +166,17 @@ def export(
         manifest = seal(folder, manifest)
         on_stage("checking the golden pair on every backend here")
         checked = prove(folder, out)
+        built = build_engines(folder, cards, fixed, on_stage) if cards else []
     return Exported(
-        out, manifest, judged, elsewhere, grid, border, checked, _notes(photos, source, grid, border, recipe)
+        out,
+        manifest,
+        judged,
+        elsewhere,
+        grid,
+        border,
+        checked,
+        _notes(photos, source, grid, border, recipe),
+        built,
     )
 
 

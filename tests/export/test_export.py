@@ -19,7 +19,7 @@ from PIL import Image as Pictures
 
 from allaprima.bundle import Bundle
 from allaprima.check import check
-from allaprima.errors import InputError, OutputError, QualityError, UsageError
+from allaprima.errors import DeviceError, InputError, OutputError, QualityError, UsageError
 from allaprima.metrics import compare
 from allaprima.stylizer import Stylizer
 from allaprima_export import cli, pack
@@ -330,3 +330,42 @@ def test_a_network_that_paints_larger_keeps_its_scale_from_training_to_the_comma
     assert np.asarray(Pictures.open(tmp_path / "large.png")).shape == (90, 122, 3)
     same = np.asarray(Pictures.open(tmp_path / "same.png"))
     assert np.array_equal(same, photo.repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_engines_are_built_ahead_of_time_and_found_by_the_runtime(
+    small_run: Run, tmp_path: Path, monkeypatch
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: pip install 'allaprima[rtx]'")
+    monkeypatch.setenv("ALLAPRIMA_CACHE", str(tmp_path / "cache"))
+    made = export(small_run.folder, tmp_path / "study.prima", fixed=[(64, 48)], engines=["ada"])
+    assert [one.key.line for one in made.engines] == [
+        f"{precision} 64x48, sm89, tensorrt-rtx {made.engines[0].key.version}"
+        for precision in ("fp16", "fp32")
+    ]
+    bundle = Bundle.open(made.path)
+    stored = {record.sha256 for record in bundle.manifest.files.values()}
+    assert all(one.key.model_sha256 in stored for one in made.engines)
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_what_tensorrt_refuses_is_an_error_of_the_export_and_nothing_is_left(
+    small_run: Run, tmp_path: Path, monkeypatch
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: pip install 'allaprima[rtx]'")
+    monkeypatch.setenv("ALLAPRIMA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("allaprima.engines.builder.floats_inside", lambda model: model)  # bytes as they were
+    with pytest.raises(
+        DeviceError, match=r"does not take small-study fp16-48x64 - node 'pad_.*' \(Pad\)"
+    ) as caught:
+        export(small_run.folder, tmp_path / "study.prima", fixed=[(64, 48)], engines=["ada"])
+    assert caught.value.code == "E_ENGINE_REFUSED"
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_engines_want_a_size_and_a_card_that_there_is(small_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give --at 1280x720"):
+        export(small_run.folder, tmp_path / "study.prima", engines=["ada"])
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: pip install 'allaprima[rtx]'")
+    with pytest.raises(UsageError, match="no target 'hopper'"):
+        export(small_run.folder, tmp_path / "study.prima", fixed=[(64, 48)], engines=["hopper"])

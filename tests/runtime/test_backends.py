@@ -335,7 +335,7 @@ def chosen(name, possible, *variants, precision=None):
     """Which variant that backend would run, and in what."""
     promise = Bundle(Path("study.prima"), bundles.manifest(variants=variants, golden=None))
     table = dict(zip(possible, possible, strict=True))
-    wanted, variant = backends._choose(promise, sample(40, 56), name, table, precision, "rgb")
+    wanted, variant = backends.choose(promise, sample(40, 56), name, table, precision, "rgb")
     return wanted, variant.name
 
 

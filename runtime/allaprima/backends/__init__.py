@@ -39,6 +39,7 @@ __all__ = [
     "Better",
     "Entry",
     "Started",
+    "choose",
     "gpu_expected",
     "load",
     "start",
@@ -258,7 +259,7 @@ def _start(
             "choose one of these, or leave the precision open",
         )
     edges = "rgb" if coding is None else "planes"
-    precision, variant = _choose(bundle, sample, name, possible, precision, edges)
+    precision, variant = choose(bundle, sample, name, possible, precision, edges)
     model = bundle.read(variant.file)
     if coding is not None:
         model = with_weights(model, rules(coding)._asdict())
@@ -298,7 +299,7 @@ def _elsewhere(
     return None
 
 
-def _choose(
+def choose(
     bundle: Bundle, sample: Arrays, name: str, possible: dict[str, str], precision: str | None, edges: str
 ) -> tuple[str, Variant]:
     """The precision to run in and the variant for it.

@@ -19,7 +19,7 @@ HELP = "show what works on this machine, and why not"
 
 PACKAGES = (
     "numpy", "opencv-python", "opencv-python-headless", "av", "pillow", "pydantic", "rich", "onnxruntime",
-    "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx", "torch", "onnx", "pyvirtualcam",
+    "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx", "cuda-bindings", "torch", "onnx", "pyvirtualcam",
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    findings = [*system(), *distributions(), *backends(), *media(), *shown(), *cameras()]
+    findings = [*system(), *distributions(), *tensorrt(), *backends(), *media(), *shown(), *cameras()]
     if args.json:
         print(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
@@ -89,6 +89,41 @@ def distributions() -> Iterator[Finding]:
                 f"{' and '.join(pair)} are the same folder on disk, and the last one installed wins: "
                 f"pip uninstall {' '.join(pair)}, then install the one that you want",
             )  # fmt: skip
+
+
+def tensorrt() -> Iterator[Finding]:
+    """Which flavours are installed, the driver and card that they find, and what is missing."""
+    from ..cuda import driver_version, find_gpu, in_words
+    from ..engines import FLAVOURS, Cache, Vendor, cache_folder, load_flavour
+    from ..errors import AllaPrimaError
+
+    vendors: list[Vendor] = []
+    for flavour in FLAVOURS.values():
+        try:
+            vendors.append(load_flavour(flavour.word))
+        except AllaPrimaError:  # not installed: said below if none is
+            continue
+        except Exception as error:  # half a wheel: vendors raise anything
+            yield Finding("TensorRT", "!!", f"{flavour.module} is damaged, install it again: {error}")
+    if not vendors:
+        number = driver_version()
+        driver = f"driver for CUDA {in_words(number)}" if number else "no driver for NVIDIA cards"
+        yield Finding("TensorRT", "--", f"pip install 'allaprima[gpu]' or 'allaprima[rtx]'; {driver}")
+        return
+    titles = " and ".join(vendor.title for vendor in vendors)
+    try:
+        yield Finding("TensorRT", "ok", f"{titles}; {find_gpu().line}")
+    except AllaPrimaError as error:
+        ahead = "; engines for other cards can be built" if any(one.targets for one in vendors) else ""
+        yield Finding("TensorRT", "--", f"{titles}; {error.why}{ahead}")
+    try:
+        found = list(Cache()) if cache_folder().is_dir() else []
+    except AllaPrimaError as error:
+        yield Finding("engines", "!!", str(error))
+        return
+    proven = sum(entry.proof is not None for entry in found)
+    kept = f"{len(found)} in {cache_folder()}, {proven} proven on a card" if found else "none yet"
+    yield Finding("engines", "ok" if found else "--", kept)
 
 
 def backends() -> Iterator[Finding]:

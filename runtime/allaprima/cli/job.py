@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,13 @@ from .. import settings
 from ..errors import UsageError
 
 if TYPE_CHECKING:
+    from ..engines import Building
     from ..frame import Frame
     from ..meter import Meter
     from ..sources.source import Source
     from ..stylizer import Stylizer
 
-__all__ = ["add_style_arguments", "in_words", "open_stylizer", "paint", "tell", "wanted_size"]
+__all__ = ["add_style_arguments", "build_told", "in_words", "open_stylizer", "paint", "tell", "wanted_size"]
 
 
 def add_style_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,14 +43,17 @@ def add_style_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def wanted_size(text: str | None) -> tuple[int, int] | None:
-    """`1280x720` -> (1280, 720)."""
+def wanted_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:
+    """`1280x720` -> (1280, 720); `option` is what a user wrote it after."""
     if text is None:
         return None
     width, sign, height = text.lower().partition("x")
     if not (sign and width.isdigit() and height.isdigit() and int(width) >= 16 and int(height) >= 16):
         raise UsageError(
-            "E_USAGE", f"cannot read --size {text}", "it is a width and a height", "write --size 1280x720"
+            "E_USAGE",
+            f"cannot read {option} {text}",
+            "it is a width and a height from 16 on",
+            f"write {option} 1280x720",
         )
     return int(width), int(height)
 
@@ -76,6 +81,7 @@ def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int]) -
         precision=args.precision,
         threads=args.threads,
         size=size,
+        on_build=None if args.json else build_told(),
         tile=args.tile,
     )
     if args.strength is not None:
@@ -83,6 +89,19 @@ def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int]) -
     if not args.json:
         tell(f"{stylizer.bundle.manifest.name} by {stylizer.report.line}")
     return stylizer
+
+
+def build_told(every_s: float = 2.0) -> Callable[[Building], None]:
+    """What tells how far the build of an engine is: a line on stderr every few seconds, and nothing of short ones."""
+    told = time.monotonic()
+
+    def hear(now: Building) -> None:
+        nonlocal told
+        if time.monotonic() - told >= every_s:
+            told = time.monotonic()
+            tell(now.line)
+
+    return hear
 
 
 def paint(

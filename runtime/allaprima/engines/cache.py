@@ -110,8 +110,8 @@ class Cache:
         self._write(entry)
         return entry
 
-    def prove(self, entry: Entry, proof: Proof) -> Entry:
-        """The engine counts from now on."""
+    def prove(self, entry: Entry, proof: Proof | None) -> Entry:
+        """The engine counts from now on; with None, it has to prove itself again."""
         proven = replace(entry, proof=proof)
         self._write(proven)
         return proven

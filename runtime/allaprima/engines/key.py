@@ -37,6 +37,9 @@ class Options:
     another program slowed down once are then avoided for good; without, every engine measures anew."""
 
 
+DEFAULTS = Options()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Range:
     """The shapes of one input that an engine takes; all three alike where the size is built in."""
@@ -158,7 +161,7 @@ def engine_request(
     vendor: Vendor,
     gpu: Gpu | None,
     sm: int | None = None,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     what: str = "a model",
 ) -> Request:
     """The request for `model` and inputs of these shapes, or ranges of them, on `gpu` or any card of `sm`.
