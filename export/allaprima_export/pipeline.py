@@ -355,7 +355,9 @@ def _lineage(
 def _style_files(settings: object) -> str:
     """What the method's settings name as style, without the folders of this machine; empty where they name none."""
     named = getattr(settings, "style", "")
-    places = named.pictures if isinstance(named, PictureSet) else [named]
+    if isinstance(named, PictureSet):
+        named = named.pictures
+    places = named if isinstance(named, tuple) else (named,)
     return ", ".join(Path(place).name for place in places if isinstance(place, str) and place)
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from allaprima.errors import InputError, OutputError, QualityError, UsageError
 from allaprima_train import loop
-from allaprima_train.data import Crops, Cut
+from allaprima_train.data import Crops, Cut, read_picture
 from allaprima_train.loop import Step, train
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
@@ -298,7 +298,7 @@ def test_grey_alpha_and_small_pictures_are_taken(recipe: Recipes, features: Path
     Image.new("L", (40, 50), 90).save(photos / "grey.png")
     Image.new("RGBA", (70, 200), (200, 10, 10, 40)).save(photos / "alpha.png")
     Image.new("I;16", (80, 80), 30000).save(photos / "deep.png")
-    values = {path.stem: np.unique(np.array(loop.read_picture(path))) for path in photos.glob("*.png")}
+    values = {path.stem: np.unique(np.array(read_picture(path))) for path in photos.glob("*.png")}
     assert values["deep"].tolist() == [117]  # 30000 / 257
     assert values["grey"].tolist() == [90]
     assert values["alpha"].tolist() == [109, 139]  # (40 * 10 + 215 * 128) / 255, and with 200
@@ -357,7 +357,7 @@ def test_training_reads_colours_like_the_runtime(photos: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
     Image.new("RGB", (40, 30), (200, 60, 20)).save(photos / "swapped.png", exif=exif, icc_profile=swapped)
-    read = np.array(loop.read_picture(photos / "swapped.png"))
+    read = np.array(read_picture(photos / "swapped.png"))
     assert read.shape == (40, 30, 3)
     assert np.abs(read.astype(int) - (60, 200, 20)).max() <= 2
 

@@ -41,10 +41,11 @@ def paint(
 
 
 class FrameModel(nn.Module):
-    """image uint8 [1, H, W, 3] RGB, strength float32 [1] in 0..1 -> styled uint8 [1, s·H, s·W, 3] RGB.
+    """image uint8 [K, H, W, 3] RGB, strength float32 [1] in 0..1 -> styled uint8 [1, s·H, s·W, 3] RGB.
 
-    s is the generator's scale. Strength 0 is the picture itself, each pixel s x s times. After the strength, the
-    generator's own controls: all of them, or none, which means their defaults.
+    K is the number of pictures that the generator makes one of, 1 for most, and s its scale. Strength 0 is the first
+    picture, each pixel s x s times. After the strength, the generator's own controls: all of them, or none, which
+    means their defaults.
     """
 
     def __init__(self, generator: nn.Module) -> None:
@@ -52,9 +53,10 @@ class FrameModel(nn.Module):
         self.generator = generator
 
     def forward(self, image: Tensor, strength: Tensor, *controls: Tensor) -> Tensor:
-        x = to_unit(image).permute(0, 3, 1, 2)  # (1, 3, H, W)
         generator = cast(Generator, self.generator)
-        painted, x = paint(generator, x, controls=controls or None), enlarged(x, generator.scale)
+        pictures = to_unit(image).permute(0, 3, 1, 2)  # (K, 3, H, W)
+        painted = paint(generator, pictures.flatten(0, 1)[None], controls=controls or None)
+        x = enlarged(pictures[:1], generator.scale)
         mixed = x + strength * (painted - x)
         return from_unit(mixed).permute(0, 2, 3, 1)
 

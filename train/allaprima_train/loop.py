@@ -6,10 +6,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -19,14 +19,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from allaprima.errors import InputError, QualityError, UsageError
 
-from .data import find_pictures, fingerprint, read_picture, split
+from .data import find_pictures, fingerprint, split
 from .features import load_features
-from .frame_model import FrameModel, to_unit
-from .generators import Generator
-from .generators.controls import as_tensors, positions
+from .frame_model import to_unit
 from .objectives import Objective, make_objective, objective_features, objective_streams
 from .recipe import Recipe, Train
 from .run import Run, load_strictly
+from .sheet import sheet
 from .streams import batches
 
 __all__ = ["Step", "train"]
@@ -113,7 +112,7 @@ def train(
                 numbers(terms, done)
                 state.save(run)
             if done % recipe.train.sample_every == 0 or done == last:
-                journal.sample(done, sheet(state.average.module, held_out))
+                journal.sample(done, sheet(recipe, state.average.module, held_out))
     return run
 
 
@@ -299,43 +298,6 @@ def _average(network: str) -> str:
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-@torch.no_grad()
-def sheet(
-    generator: nn.Module, pictures: Iterable[Path], side: int = 320, most: int = 6
-) -> Pictures.Image | None:
-    """A contact sheet, photo above paintings, painted by the byte model that export is judged against.
-
-    One row with the generator's controls as they are by default, and one for each of their `positions`. Of the first
-    `most` pictures that can be read; the others before them are named. None where there are none.
-    """
-    folded = cast(Generator, generator).folded().float().eval()
-    model = FrameModel(folded)
-    place = next(generator.parameters()).device
-    controls = cast(Generator, generator).controls
-    rows = [as_tensors(controls, values, place) for values in ({}, *positions(controls).values())]
-    columns: list[list[Pictures.Image]] = []
-    for path in pictures:
-        if len(columns) == most:
-            break
-        try:
-            photo = read_picture(path)
-        except InputError as error:
-            log.warning("skipped the held-out picture %s: %s", path, error.why)
-            continue
-        photo.thumbnail((side, side), Pictures.Resampling.LANCZOS)
-        image = torch.from_numpy(np.array(photo))[None].to(place)
-        full = torch.ones(1, device=place)
-        styled = [model(image, full, *values)[0].cpu().numpy() for values in rows]
-        columns.append([photo, *map(Pictures.fromarray, styled)])
-    if not columns:
-        return None
-    whole = Pictures.new("RGB", (side * len(columns), side * len(columns[0])), "white")
-    for column, pictures_in_it in enumerate(columns):
-        for row, picture in enumerate(pictures_in_it):
-            whole.paste(picture, (column * side, row * side))
-    return whole
 
 
 class Log:

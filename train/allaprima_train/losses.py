@@ -8,7 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["gram", "grid", "normalised", "structure", "style", "total_variation"]
+__all__ = [
+    "charbonnier",
+    "gram",
+    "grid",
+    "laplacian",
+    "normalised",
+    "structure",
+    "style",
+    "total_variation",
+]
 
 
 def normalised(features: Tensor) -> Tensor:
@@ -37,18 +46,19 @@ def gram(features: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / (height * width * channels)
 
 
-def style(painted: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+def style(painted: Sequence[Tensor], target: Sequence[Tensor], *, reduce: bool = True) -> Tensor:
     """Mean over the Grams, and over the batch, of |G - G*| / |G*|.
 
-    `painted`: Grams (N, C, C); `target`: Grams (1, C, C). Divided by the target's own norm, every layer and scale
+    `painted`: Grams (N, C, C); `target`: Grams (1 or N, C, C). Divided by the target's own norm, every layer and scale
     counts alike, and the number can be compared between styles. Not squared: squares let the one picture
-    of a batch that is farthest off decide where everything moves.
+    of a batch that is farthest off decide where everything moves. Without `reduce`, one number for each picture, (N,).
     """
     distances = [
         (g - t).square().sum((1, 2)).add(1e-20).sqrt() / t.square().sum((1, 2)).sqrt()
         for g, t in zip(painted, target, strict=True)
     ]
-    return torch.stack(distances).mean()
+    together = torch.stack(distances)
+    return together.mean() if reduce else together.mean(0)
 
 
 def total_variation(x: Tensor) -> Tensor:
@@ -67,3 +77,13 @@ def grid(change: Tensor, period: int, window: int = 4) -> Tensor:
     phases = F.avg_pool2d(phases.reshape(count, channels * kinds, height, width), window)
     phases = phases.unflatten(1, (channels, kinds))
     return (phases - phases.mean(2, keepdim=True)).square().mean()
+
+
+def charbonnier(found: Tensor, wanted: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """Mean of sqrt((x - y)^2 + epsilon^2) - epsilon, fp32 (Lai 2017): |x - y| with a gradient at 0."""
+    return ((found.float() - wanted.float()).square() + epsilon**2).sqrt().mean() - epsilon
+
+
+def laplacian(x: Tensor) -> Tensor:
+    """x minus the mean of its 3x3 neighbourhood, (N, C, H, W) -> same but for the outermost pixels."""
+    return x[..., 1:-1, 1:-1] - F.avg_pool2d(x, 3, stride=1)

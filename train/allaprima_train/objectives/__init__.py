@@ -10,6 +10,8 @@ Besides its settings and its objective, a page has
     streams(recipe)         what it trains on, by name: `streams.py`; `content` is always among them
     generator(recipe)       the network that ships, with fresh weights; only where it is not the one that
                             [generator] names
+    shown(recipe, photo, n) what that network is given of a held-out photograph for the sample sheets; only where it
+                            is not the photograph itself
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor, nn
 
 from allaprima.errors import UsageError
+from allaprima.frame import Image
 from allaprima.settings import nearest
 
 from ..generators import make_generator
@@ -39,6 +42,7 @@ __all__ = [
     "objective_settings",
     "objective_streams",
     "shipped_generator",
+    "shown_pictures",
 ]
 
 
@@ -60,7 +64,10 @@ class Objective(Protocol):
 
 
 # method: (module, its settings, its objective)
-OBJECTIVES = {"perceptual": (".perceptual", "PerceptualSettings", "Perceptual")}
+OBJECTIVES = {
+    "perceptual": (".perceptual", "PerceptualSettings", "Perceptual"),
+    "restore": (".restore", "RestoreSettings", "Restore"),
+}
 
 
 def objective_settings(method: str) -> type[Any]:
@@ -87,6 +94,14 @@ def shipped_generator(recipe: Recipe) -> nn.Module:
         made: nn.Module = page.generator(recipe)
         return made
     return make_generator(recipe.generator.network, recipe.generator.size)
+
+
+def shown_pictures(recipe: Recipe, photo: Image, number: int) -> Image:
+    """What the generator is given of held-out photograph `number`, (H, W, 3) uint8, to show what it does:
+    (pictures, H', W', 3) uint8, mostly the photograph."""
+    page = _page(recipe.method)
+    given: Image = page.shown(recipe, photo, number) if hasattr(page, "shown") else photo[None]
+    return given
 
 
 def make_objective(recipe: Recipe, features: Vgg19 | None) -> Objective:

@@ -1,11 +1,11 @@
-"""`perceptual`: one style picture, no adversary (Johnson 2016; Gram style of Gatys 2016).
+"""`perceptual`: one style picture, or several of one style, and no adversary (Johnson 2016; Gram style of Gatys 2016).
 
     loss = content_weight * structure + style_weight * style + tv_weight * variation
          + shift_weight * shift + grid_weight * grid + border_weight * border
 
 Deviations: content is the distance of *normalised* relu3_4 features and style a relative distance of Grams on
 an image pyramid (losses.py says why); the losses see clipped pixels, but their gradient passes the clip; grid
-punishes what repeats with the generator's stride.
+punishes what repeats with the generator's stride. Several pictures and patches of them: style_targets.py.
 
 What the losses see lies inside real context, as far as the generator reaches: with replicated edges instead, 500
 steps were enough for it to hide the style in a band along the border. border then teaches it to paint the same
@@ -23,20 +23,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge
+from PIL import Image as Pictures
 from torch import Tensor, nn
 
 from allaprima.errors import InputError
 
 from .. import losses
-from ..data import read_picture
+from ..data import find_pictures, read_picture
 from ..features import VGG19, Vgg19
-from ..frame_model import paint, to_unit
+from ..frame_model import paint
 from ..generators import Generator, make_generator
 from ..streams import Stream, content
+from ..style_targets import Follow, StyleTargets, grams, levels, patches
 from .painting import Steadiness, as_seen, inside, steady
 
 if TYPE_CHECKING:
@@ -52,8 +52,16 @@ CONTENT_LAYER = "relu3_4"
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualSettings(Steadiness):
-    style: str
-    """The style picture."""
+    style: str | tuple[str, ...]
+    """The style picture; or several of one style: a folder, or a list of files and folders."""
+    patches: Annotated[int, Ge(0)] = 0
+    """Squares drawn from each picture, which count instead of it; 0: the whole picture."""
+    patch_size: Annotated[int, Ge(64)] = 256
+    """Their side in pixels, at `style_size`: smaller, and each is of one thing only."""
+    follow: Follow = "mean"
+    """Which of several pictures or patches a painting is measured by. `mean`: their average, what the style has in
+    common. `drawn`: another one by chance each time. `nearest`: the one that it is like already, so that skies are
+    painted like painted skies."""
     style_size: Annotated[int, Ge(64)] = 512
     """Its short side in pixels before its strokes are learned: larger gives larger strokes."""
     pyramid: Annotated[int, Ge(1)] = 2
@@ -84,7 +92,10 @@ class Perceptual:
             **self.settings.weights,
         }
         self.context = recipe.data.context
-        self.target = self._target()
+        pieces = [piece for picture in self._pictures() for piece in self._pieces(picture, recipe.seed)]
+        self.targets = StyleTargets.of(
+            pieces, features, STYLE_LAYERS, self.settings.pyramid, self.settings.follow
+        )
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         generator = cast(Generator, self.networks["generator"])
@@ -94,35 +105,40 @@ class Perceptual:
         painted = as_seen(inside(whole, self.context))
         with torch.no_grad():
             wanted = self.features(photo, (CONTENT_LAYER,))[CONTENT_LAYER]
-        levels = [self.features(painted, STYLE_LAYERS)]
-        for level in range(1, self.settings.pyramid):
-            levels.append(self.features(F.avg_pool2d(painted, 2**level), STYLE_LAYERS))
-        grams = [losses.gram(found[layer]) for found in levels for layer in STYLE_LAYERS]
+        found = levels(painted, self.features, STYLE_LAYERS, self.settings.pyramid)
+        measured = grams(found, STYLE_LAYERS)
         return {
-            "structure": losses.structure(levels[0][CONTENT_LAYER], wanted),
-            "style": losses.style(grams, self.target),
+            "structure": losses.structure(found[0][CONTENT_LAYER], wanted),
+            "style": losses.style(measured, self.targets.chosen(measured)),
             "variation": losses.total_variation(painted),
             **steady(self.settings, generator, given, whole, self.context),
         }
 
-    @torch.no_grad()
-    def _target(self) -> list[Tensor]:
-        """The style picture's Grams at every scale."""
-        path = Path(self.settings.style).expanduser()
-        try:
-            picture = read_picture(path)
-        except InputError as error:
-            raise InputError(
-                "E_STYLE_PICTURE",
-                f"cannot read the style picture {path}",
-                error.why,
-                "correct [perceptual] style in the recipe",
-            ) from None
-        factor = self.settings.style_size / min(picture.size)
-        picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
-        x = to_unit(torch.from_numpy(np.array(picture))).permute(2, 0, 1)[None]
-        x = x.to(next(self.features.buffers()).device)
-        found = [
-            self.features(F.avg_pool2d(x, 2**level), STYLE_LAYERS) for level in range(self.settings.pyramid)
-        ]
-        return [losses.gram(level[layer]) for level in found for layer in STYLE_LAYERS]
+    def _pictures(self) -> list[Pictures.Image]:
+        """The style's pictures, each with `style_size` as its short side. Raises InputError E_STYLE_PICTURE."""
+        style = self.settings.style
+        if isinstance(style, str) and not Path(style).expanduser().is_dir():
+            paths = [Path(style).expanduser()]  # one file: what is wrong with it, reading it says best
+        else:
+            paths = find_pictures((style,) if isinstance(style, str) else style, "[perceptual] style")
+        pictures = []
+        for path in paths:
+            try:
+                picture = read_picture(path)
+            except InputError as error:
+                raise InputError(
+                    "E_STYLE_PICTURE",
+                    f"cannot read the style picture {path}",
+                    error.why,
+                    "correct [perceptual] style in the recipe",
+                ) from None
+            factor = self.settings.style_size / min(picture.size)
+            size = (round(picture.width * factor), round(picture.height * factor))
+            pictures.append(picture.resize(size))
+        return pictures
+
+    def _pieces(self, picture: Pictures.Image, seed: int) -> list[Pictures.Image]:
+        """What of a picture is a target of its own: all of it, or patches."""
+        if not self.settings.patches:
+            return [picture]
+        return patches(picture, self.settings.patches, self.settings.patch_size, seed)

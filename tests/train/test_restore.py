@@ -1,0 +1,152 @@
+"""What is done to good photographs, and how a network learns to undo it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from allaprima.errors import UsageError
+from allaprima_train.degrade import HOLE, Degradation
+from allaprima_train.loop import State, to_batch, train
+from allaprima_train.objectives import make_objective, objective_streams, shown_pictures
+from allaprima_train.recipe import Recipe, parse_recipe
+from allaprima_train.run import Run
+
+ROWS, COLUMNS = np.mgrid[0:96, 0:128]
+PHOTO = np.stack(
+    [128 + 100 * np.sin(ROWS / 9 + COLUMNS / (5 + colour)) for colour in range(3)], axis=2
+).astype(np.uint8)
+
+FAULTS = {
+    "noise": Degradation(noise=(20, 20)),
+    "blur": Degradation(blur=(2, 2)),
+    "jpeg": Degradation(jpeg=(5, 5)),
+    "darkness": Degradation(darkness=(0.1, 0.1)),
+    "colourless": Degradation(colourless=1),
+    "holes": Degradation(holes=(0.1, 0.1)),
+}
+
+
+def spoiled(fault: Degradation, seed: int = 0, scale: int = 1) -> np.ndarray:
+    return fault.apply(PHOTO, np.random.default_rng(seed), scale)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_shows_and_is_the_same_for_the_same_chance(fault: str) -> None:
+    poor = spoiled(FAULTS[fault])
+    assert poor.shape == PHOTO.shape
+    assert poor.dtype == np.uint8
+    assert not np.array_equal(poor, PHOTO)
+    assert np.array_equal(poor, spoiled(FAULTS[fault]))
+
+
+def test_no_fault_leaves_the_picture_as_it_is() -> None:
+    assert np.array_equal(spoiled(Degradation()), PHOTO)
+
+
+def test_the_faults_are_what_they_say() -> None:
+    grey = np.full((128, 128, 3), 128, np.uint8)
+    noise = FAULTS["noise"].apply(grey, np.random.default_rng(0)).astype(float) - 128
+    assert noise.std() == pytest.approx(20, rel=0.1)
+    assert abs(noise.mean()) < 1
+    assert (spoiled(FAULTS["holes"]) == HOLE).all(2).mean() == pytest.approx(0.1, abs=0.08)
+    assert np.ptp(spoiled(FAULTS["colourless"]), axis=2).max() == 0
+    linear = (spoiled(FAULTS["darkness"]) / 255) ** 2.2 / np.maximum((PHOTO / 255) ** 2.2, 1e-3)
+    assert np.median(linear) == pytest.approx(0.1, rel=0.1)
+    sharp, soft = (
+        np.abs(np.diff(one.astype(float), axis=1)).mean() for one in (PHOTO, spoiled(FAULTS["blur"]))
+    )
+    assert soft < sharp
+
+
+def test_another_fault_in_the_recipe_does_not_change_the_first() -> None:
+    """So that two recipes can be compared: the same pictures are noisy by as much."""
+    holes = Degradation(holes=(0.1, 0.1), noise=(20, 20))
+    both, alone = spoiled(holes), spoiled(FAULTS["noise"])
+    whole = ~(both == HOLE).all(2)
+    assert np.array_equal(both[whole], alone[whole])
+
+
+def test_a_larger_answer_is_learned_from_a_smaller_picture() -> None:
+    assert spoiled(Degradation(), scale=2).shape == (48, 64, 3)
+
+
+@pytest.fixture
+def restoring(photos: Path) -> Callable[..., Recipe]:
+    text = f"""
+name = "mend"
+method = "restore"
+[data]
+content = ["{photos}"]
+crop = 64
+context = 0
+held_out = 2
+workers = 0
+[generator]
+network = "restorer"
+size = "nano"
+[restore.degradation]
+noise = [20, 20]
+[train]
+steps = 4
+batch = 2
+warmup = 2
+log_every = 1
+save_every = 2
+sample_every = 4
+precision = "fp32"
+"""
+    return lambda *overrides: parse_recipe(text, "mend.toml", overrides)
+
+
+def test_a_recipe_that_restores_nothing_is_refused(restoring: Callable[..., Recipe]) -> None:
+    with pytest.raises(UsageError, match="restores nothing"):
+        objective_streams(restoring("restore.degradation.noise=[0, 0]"))
+    with pytest.raises(UsageError, match="jpeg"):
+        restoring("restore.degradation.jpeg=[0, 300]")
+
+
+@pytest.mark.parametrize("size", ["nano", "nano-x2", "nano-x4"])
+def test_pairs_fit_together_at_every_scale(restoring: Callable[..., Recipe], size: str) -> None:
+    made = restoring(f"generator.size={size}")
+    streams = objective_streams(made)
+    scale = {"nano": 1, "nano-x2": 2, "nano-x4": 4}[size]
+    assert streams["content"][5].shape == (3, 64 // scale, 64 // scale)
+    assert torch.equal(streams["content"][5], streams["content"][5])
+    assert streams["target"][5].shape == (3, 64, 64)
+    sampled = {name: torch.stack([stream[0], stream[1]]) for name, stream in streams.items()}
+    terms = make_objective(made, None).terms("generator", to_batch(sampled, torch.device("cpu")))
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert shown_pictures(made, PHOTO, 0).shape == (1, 96 // scale, 128 // scale, 3)
+
+
+def test_it_learns_to_take_noise_away(restoring: Callable[..., Recipe], tmp_path: Path) -> None:
+    """Sixty steps: clearly nearer to the clean picture than what it was given."""
+    torch.manual_seed(0)
+    made = restoring("train.steps=60", "train.learning_rate=5e-3", "train.warmup=10")
+    streams = objective_streams(made)
+    state = State(make_objective(made, None), made.train, torch.device("cpu"))
+    for step in range(60):
+        sampled = {
+            name: torch.stack([stream[2 * step], stream[2 * step + 1]]) for name, stream in streams.items()
+        }
+        state.step(to_batch(sampled, torch.device("cpu")))
+    batch = to_batch(sampled, torch.device("cpu"))
+    with torch.no_grad():
+        restored = state.objective.networks["generator"](batch["content"])
+    before, after = (float((one - batch["target"]).abs().mean()) for one in (batch["content"], restored))
+    assert after < 0.85 * before
+
+
+def test_samples_show_the_spoiled_picture_above_the_restored_one(
+    restoring: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    run = train(restoring("generator.size=nano-x2"), Run(tmp_path / "run"))
+    with Image.open(run.samples / "step-000004.png") as opened:
+        sheet = np.asarray(opened)
+    given = sheet[:96, :112]  # as large as what comes out, each pixel twice
+    assert np.array_equal(given[::2, ::2], given[1::2, 1::2])

@@ -1,0 +1,67 @@
+"""Several pictures of one style: which of them a painting is measured by."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from allaprima_train import losses
+from allaprima_train.features import Vgg19
+from allaprima_train.style_targets import StyleTargets, grams, levels, patches
+
+LAYERS = ("relu1_1", "relu2_1")
+
+
+def flat(colour: tuple[int, int, int]) -> Image.Image:
+    """Two tones of a colour in a chessboard: a texture of its own."""
+    board = (np.indices((64, 64)).sum(0) % 8 < 4)[..., None]
+    return Image.fromarray(np.where(board, colour, np.array(colour) // 2).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def network() -> Vgg19:
+    torch.manual_seed(0)
+    return Vgg19()
+
+
+def measured(picture: Image.Image, network: Vgg19) -> list[torch.Tensor]:
+    x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
+    return grams(levels(x, network, LAYERS, 2), LAYERS)
+
+
+RED, BLUE, GREEN = flat((220, 30, 30)), flat((30, 40, 230)), flat((20, 200, 60))
+
+
+def test_one_picture_is_the_target_whatever_is_followed(network: Vgg19) -> None:
+    for follow in ("mean", "drawn", "nearest"):
+        targets = StyleTargets.of([RED], network, LAYERS, 2, follow)
+        before = torch.get_rng_state()
+        chosen = targets.chosen(measured(BLUE, network))
+        assert torch.equal(torch.get_rng_state(), before)  # the shipped recipe draws nothing
+        assert float(losses.style(measured(RED, network), chosen)) < 1e-6
+
+
+def test_nearest_follows_the_picture_that_a_painting_is_like(network: Vgg19) -> None:
+    targets = StyleTargets.of([RED, BLUE, GREEN], network, LAYERS, 2, "nearest")
+    both = [torch.cat(pair) for pair in zip(measured(GREEN, network), measured(RED, network), strict=True)]
+    assert float(losses.style(both, targets.chosen(both))) < 1e-6
+
+
+def test_mean_is_between_and_drawn_is_each_of_them_in_turn(network: Vgg19) -> None:
+    red, blue = measured(RED, network), measured(BLUE, network)
+    mean = StyleTargets.of([RED, BLUE], network, LAYERS, 2, "mean").chosen(red)
+    assert all(torch.allclose(one, (a + b) / 2, atol=1e-6) for one, a, b in zip(mean, red, blue, strict=True))
+    torch.manual_seed(1)
+    drawn = StyleTargets.of([RED, BLUE], network, LAYERS, 2, "drawn")
+    seen = {round(float(losses.style(red, drawn.chosen(red))), 3) for _ in range(20)}
+    assert len(seen) == 2
+    assert min(seen) == 0
+
+
+def test_patches_are_inside_the_picture_and_the_same_for_the_same_seed() -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8))
+    cut = patches(picture, 5, 64, seed=3)
+    assert [one.size for one in cut] == [(64, 64)] * 5
+    assert [one.tobytes() for one in cut] == [one.tobytes() for one in patches(picture, 5, 64, seed=3)]
+    assert len({one.tobytes() for one in cut}) == 5
+    assert patches(picture, 1, 500, seed=3)[0].size == (90, 90)  # no larger than the picture
