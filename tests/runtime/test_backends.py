@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import bundles
 import numpy as np
+import psutil
 import pytest
 
 from allaprima import backends
@@ -32,19 +33,25 @@ def sample(height: int = 40, width: int = 56, strength: float = 1.0) -> dict[str
     return {"image": bundles.ramp(height, width)[None], "strength": np.full(1, strength, np.float32)}
 
 
-def fake_onnxruntime(monkeypatch, providers, preload=lambda: None) -> list[dict]:
+def fake_onnxruntime(monkeypatch, providers, preload=lambda: None, driver=13000, graphs=True) -> list[dict]:
     """onnxruntime as on a machine with a card and `providers`, for what needs none: the work is the processor's.
 
-    Gives back the list in which the settings of each session will be. What CUDA really computes is not tested here.
+    Gives back the list in which the settings of each session will be. Bound memory is bound for real, to the
+    processor's. What CUDA really computes is not tested here.
     """
     real = pytest.importorskip("onnxruntime")
+    module = import_module("allaprima.backends.ort")
     calls: list[dict] = []
 
     class Session(real.InferenceSession):
         def __init__(self, model, options, **settings):
-            (self.provider, _), *_ = settings["providers"]
+            (self.provider, own), *_ = settings["providers"]
             if self.provider != "CPUExecutionProvider":
-                calls.append(settings)
+                calls.append({**settings, "options": options, "model": model})
+                if not graphs and own.get("enable_cuda_graph") == "1":
+                    raise RuntimeError(
+                        "This session cannot use the graph capture feature\nand a page of trace"
+                    )
             super().__init__(model, providers=["CPUExecutionProvider"])
 
         def get_providers(self):
@@ -53,12 +60,18 @@ def fake_onnxruntime(monkeypatch, providers, preload=lambda: None) -> list[dict]
     fake = SimpleNamespace(
         InferenceSession=Session,
         SessionOptions=real.SessionOptions,
+        RunOptions=real.RunOptions,
+        OrtValue=real.OrtValue,
+        ExecutionMode=real.ExecutionMode,
         __version__=real.__version__,
         get_available_providers=lambda: providers,
         preload_dlls=preload,
         set_default_logger_severity=lambda severity: None,
     )
-    monkeypatch.setattr(import_module("allaprima.backends.ort"), "_onnxruntime", lambda: fake)
+    monkeypatch.setattr(module, "_onnxruntime", lambda: fake)
+    monkeypatch.setattr(module, "driver_version", lambda: driver)
+    on_the_processor = {name: replace(card, memory="cpu") for name, card in module.CARDS.items()}
+    monkeypatch.setattr(module, "CARDS", on_the_processor)
     monkeypatch.setattr(backends, "gpu_expected", lambda: True)
     return calls
 
@@ -98,7 +111,7 @@ def test_threads_are_as_many_as_asked(bundle, name):
 
 @pytest.mark.parametrize("name", EVERY_BACKEND)
 def test_device_that_is_not_there_is_refused_with_those_that_are(bundle, name):
-    with pytest.raises(DeviceError, match=r"choose one of .*cpu") as caught:
+    with pytest.raises(DeviceError, match=r"choose one of .*(cpu|rtx)") as caught:
         start(bundle, sample(), name=f"{name}:npu9000")
     assert caught.value.code == "E_BACKEND_UNAVAILABLE"
 
@@ -146,27 +159,32 @@ def test_onnxruntime_without_cuda_is_passed_over_with_this_reason(bundle, monkey
 
 
 def test_cuda_without_a_driver_is_passed_over_and_refused_when_named(bundle, monkeypatch):
-    fake_onnxruntime(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    ort = import_module("allaprima.backends.ort")
-
-    def no_library(name):
-        raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr(ort.ctypes, "CDLL", no_library)
+    fake_onnxruntime(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"], driver=None)
     assert "no driver for NVIDIA cards" in start(bundle, sample()).passed_over["ort:cuda"]
     with pytest.raises(DeviceError, match="no driver for NVIDIA cards"):
         start(bundle, sample(), name="ort:cuda")
 
 
-def test_cuda_libraries_that_do_not_load_are_the_reason_and_nothing_is_printed(bundle, monkeypatch, capfd):
+@pytest.mark.parametrize(
+    ("driver", "release", "next"),
+    [
+        (12040, "1.31.1", r"made for CUDA 13, the driver here for CUDA 12\.4: .*<1\.27'"),
+        (13010, "1.31.1", r"made for CUDA 13, the driver here for CUDA 13\.1: .*\[cuda,cudnn\]'"),
+        (13010, "1.26.0", r"made for CUDA 12, the driver here for CUDA 13\.1: .*\[cuda,cudnn\]'"),
+    ],
+)
+def test_cuda_libraries_that_do_not_load_are_the_reason_and_nothing_is_printed(
+    bundle, monkeypatch, capfd, driver, release, next
+):
     words = "libcublasLt.so.13: cannot open shared object file: No such file or directory"
     fake_onnxruntime(
         monkeypatch,
         ["CUDAExecutionProvider", "CPUExecutionProvider"],
         preload=lambda: sys.stdout.write(f"Failed to load libcublasLt.so.13: {words}\nPlease follow\n"),
+        driver=driver,
     )
-    monkeypatch.setattr(import_module("allaprima.backends.ort").ctypes, "CDLL", lambda name: None)
-    with pytest.raises(DeviceError) as caught:
+    import_module("allaprima.backends.ort")._onnxruntime().__version__ = release
+    with pytest.raises(DeviceError, match=next) as caught:
         start(bundle, sample(), name="ort:cuda")
     assert caught.value.why == words
     assert capfd.readouterr() == ("", "")
@@ -174,22 +192,107 @@ def test_cuda_libraries_that_do_not_load_are_the_reason_and_nothing_is_printed(b
 
 def test_cuda_that_starts_is_taken_before_any_processor_and_in_fp16(bundle, monkeypatch):
     calls = fake_onnxruntime(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(import_module("allaprima.backends.ort").ctypes, "CDLL", lambda name: None)
     started = start(bundle, sample())
     assert (started.name, started.backend.precision, started.variant.name) == ("ort:cuda", "fp16", "fp16")
     assert "(CUDA, fp16)" in started.line
     start(bundle, sample(), name="ort:cuda", precision="fp32")
-    # fp32 is not TF32, and Python's own fallback to the processor is off
-    assert [call["providers"] for call in calls] == [
-        [("CUDAExecutionProvider", {})],
-        [("CUDAExecutionProvider", {"use_tf32": "0"})],
-    ]
+    (half,), (whole,) = (call["providers"] for call in calls)
+    assert half[0] == whole[0] == "CUDAExecutionProvider"
+    assert half[1] == {"enable_cuda_graph": "1", "arena_extend_strategy": "kSameAsRequested"}
+    # fp32 is not TF32, Python's own fallback to the processor is off, and so is ONNX Runtime's
+    assert whole[1] == {**half[1], "use_tf32": "0"}
     assert all(call["enable_fallback"] == 0 for call in calls)
+    for call in calls:
+        assert call["options"].get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
+
+
+def test_cards_get_models_whose_bytes_are_floats_inside_and_processors_do_not(bundle, monkeypatch):
+    from allaprima.onnx_floats import floats_inside
+
+    calls = fake_onnxruntime(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    start(bundle, sample(), name="ort:cuda", precision="fp32")
+    assert calls[0]["model"] == floats_inside(bundle.read("model.onnx"))
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "dml"])
+def test_bound_memory_paints_what_numpy_paints_and_answers_belong_to_the_caller(
+    bundle, monkeypatch, provider
+):
+    names = [
+        "CUDAExecutionProvider",
+        "TensorrtExecutionProvider",
+        "DmlExecutionProvider",
+        "CPUExecutionProvider",
+    ]
+    fake_onnxruntime(monkeypatch, names)
+    monkeypatch.setattr(import_module("allaprima.backends.ort").ctypes, "CDLL", lambda name: None)
+    backend = start(bundle, sample(), name=f"ort:{provider}", precision="fp32").backend
+    first = backend.run(sample(strength=0.6))["styled"]
+    kept = first.copy()
+    second = backend.run({**sample(), "image": np.asfortranarray(255 - sample()["image"])})["styled"]
+    assert np.array_equal(first, kept)
+    assert np.abs(first[0].astype(int) - bundles.painted(bundles.ramp(40, 56), 0.6)).max() <= 1
+    assert np.abs(second[0].astype(int) - bundles.painted(255 - bundles.ramp(40, 56))).max() <= 1
+    for wrong in (np.zeros((1, 41, 56, 3), np.uint8), np.zeros((1, 40, 56, 3), np.float32)):
+        with pytest.raises(ValueError, match=r"this session runs uint8 \[1, 40, 56, 3\]"):
+            backend.run({**sample(), "image": wrong})
+    backend.close()
+
+
+def test_memory_stays_bound_to_one_place_from_run_to_run(bundle, monkeypatch):
+    fake_onnxruntime(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    backend = start(bundle, sample(), name="ort:cuda", precision="fp32").backend
+    values = [*backend._bound._inputs.values(), *backend._bound._outputs.values()]
+    places = [value.data_ptr() for value in values]
+    for _ in range(3):
+        backend.run(sample())
+    assert [value.data_ptr() for value in values] == places
+
+
+def test_what_no_graph_can_hold_runs_without_one_and_says_so(bundle, monkeypatch):
+    calls = fake_onnxruntime(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"], graphs=False)
+    started = start(bundle, sample(), name="ort:cuda", precision="fp32")
+    assert [call["providers"][0][1]["enable_cuda_graph"] for call in calls] == ["1", "0"]
+    assert started.backend.notes == (
+        "without a CUDA graph: This session cannot use the graph capture feature",
+    )
+
+
+def test_tensorrt_by_onnx_runtime_keeps_its_engines_apart_by_model_size_and_precision(bundle, monkeypatch):
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    calls = fake_onnxruntime(monkeypatch, names)
+    monkeypatch.setattr(import_module("allaprima.backends.ort").ctypes, "CDLL", lambda name: None)
+    for size, precision in (((40, 56), "fp16"), ((40, 56), "fp32"), ((48, 56), "fp16")):
+        start(bundle, sample(*size), name="ort:tensorrt", precision=precision)
+    folders = {call["providers"][0][1]["trt_engine_cache_path"] for call in calls}
+    assert len(folders) == 3
+    assert [call["providers"][0][1]["trt_fp16_enable"] for call in calls] == ["1", "0", "1"]
+    assert [name for name, _ in calls[0]["providers"]] == names[
+        :2
+    ]  # what it leaves is CUDA's, not the processor's
+
+
+def test_tensorrt_by_onnx_runtime_wants_tensorrt_10_and_says_so(bundle, monkeypatch):
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    fake_onnxruntime(monkeypatch, names)
+    with pytest.raises(
+        DeviceError, match=r"made for TensorRT 10: libnvinfer.*pip install 'tensorrt>=10,<11'"
+    ):
+        start(bundle, sample(), name="ort:tensorrt")
+
+
+def test_directml_gets_what_it_asks_for(bundle, monkeypatch):
+    calls = fake_onnxruntime(monkeypatch, ["DmlExecutionProvider", "CPUExecutionProvider"], driver=None)
+    started = start(bundle, sample(), name="ort:dml")
+    assert (started.backend.precision, "(Dml, fp16)" in started.line) == ("fp16", True)
+    options = calls[0]["options"]
+    assert not options.enable_mem_pattern
+    assert options.execution_mode.name == "ORT_SEQUENTIAL"
+    assert calls[0]["providers"] == [("DmlExecutionProvider", {})]
 
 
 def test_style_without_fp16_is_painted_in_fp32_on_a_gpu(tmp_path, monkeypatch):
     fake_onnxruntime(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(import_module("allaprima.backends.ort").ctypes, "CDLL", lambda name: None)
     only = Bundle.open(bundles.make_bundle(tmp_path / "negative.prima"))
     assert start(only, sample()).backend.precision == "fp32"
 
@@ -414,3 +517,36 @@ def test_tests_cannot_report_home_either():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.split() == ["1", "None"]
+
+
+def resident_mb() -> float:
+    return psutil.Process().memory_info().rss / 1e6
+
+
+@pytest.mark.parametrize("name", EVERY_BACKEND)
+def test_memory_does_not_grow_with_frames(bundle, name):
+    backend = start(bundle, sample(), name=name, threads=1).backend
+    inputs = sample()
+    for _ in range(500):
+        backend.run(inputs)
+    before = resident_mb()
+    for _ in range(2000):
+        backend.run(inputs)
+    assert (resident_mb() - before) / 2 < 5  # a thousand frames
+    backend.close()
+
+
+@pytest.mark.parametrize("name", EVERY_BACKEND)
+def test_memory_does_not_grow_with_new_sizes(bundle, name):
+    chance = np.random.default_rng(0)
+
+    def restart(times: int) -> None:
+        for height, width in chance.integers(16, 200, (times, 2)):
+            backend = start(bundle, sample(height, width), name=name, threads=1).backend
+            backend.run(sample(height, width))
+            backend.close()
+
+    restart(10)
+    before = resident_mb()
+    restart(40)
+    assert resident_mb() - before < 15
