@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from allaprima.errors import QualityError, UsageError
+from allaprima_train.frame_model import memory_order
 from allaprima_train.generators import Generator
 from allaprima_train.generators.controls import as_tensors
 
@@ -61,7 +62,7 @@ def in_bytes(generator: nn.Module) -> nn.Module:
         cast(Generator, generator).folded()
     ).eval()  # where nothing folds it is the generator itself
     network = cast(Generator, generator)
-    into, out_of = _memory_order(network.period), _memory_order(network.period * network.scale)
+    into, out_of = memory_order(network.period), memory_order(network.period * network.scale)
     stem, head = _convolutions(plain.stem), _convolutions(plain.head)[-1]
     with torch.no_grad():
         for first in (convolution for convolution in stem if convolution.in_channels == len(into)):
@@ -70,11 +71,6 @@ def in_bytes(generator: nn.Module) -> nn.Module:
         if head.bias is not None:
             head.bias.copy_(head.bias[out_of] * 255)
     return plain
-
-
-def _memory_order(period: int) -> Tensor:
-    """(3 period²): where the channels in the order (row, column, colour) are in torch's."""
-    return torch.arange(3 * period**2).reshape(3, period**2).T.flatten()
 
 
 def trace(network: nn.Module) -> onnx.ModelProto:

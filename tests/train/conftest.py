@@ -3,21 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from drawings import picture
 from PIL import Image
 from safetensors.torch import save_file
 
 from allaprima_train.features import FILE, Vgg19
 from allaprima_train.recipe import Recipe, parse_recipe
-
-
-def picture(number: int, height: int = 96, width: int = 112) -> np.ndarray:
-    """A soft scene that differs by number: (height, width, 3) uint8."""
-    y, x = np.mgrid[0:height, 0:width] / 16
-    waves = [np.sin(x * (1 + number % 3) + c) + np.cos(y * (1 + number % 4) - c * number) for c in range(3)]
-    return ((np.stack(waves, axis=2) + 2) * 63).astype(np.uint8)
 
 
 @pytest.fixture

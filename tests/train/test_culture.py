@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import picture
+from drawings import picture
 from PIL import Image
 
 from allaprima.errors import BatchError, InputError

@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from allaprima.errors import InputError, OutputError, QualityError, UsageError
-from allaprima_train import loop
-from allaprima_train.data import Crops, Cut, read_picture
+from allaprima_train import data, loop
+from allaprima_train.data import Crops, Cut
 from allaprima_train.loop import Step, train
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
@@ -263,7 +263,7 @@ def test_unreadable_pictures_are_skipped_and_named(
 ) -> None:
     """Of those trained on and of those held out: one cut off, one text, one that declares too many pixels."""
     made = recipe("train.steps=4", "train.sample_every=4")
-    pictures, held_out = loop.split(loop.find_pictures(made.data.content), 2, made.seed)
+    pictures, held_out = data.split(data.find_pictures(made.data.content), 2, made.seed)
     pictures[0].write_bytes(pictures[0].read_bytes()[:200])
     declare_huge(pictures[1])
     held_out[0].write_text("not a picture")
@@ -278,7 +278,7 @@ def test_a_training_whose_held_out_pictures_are_all_unreadable_goes_on_without_s
     recipe: Recipes, features: Path, tmp_path: Path
 ) -> None:
     made = recipe("train.steps=2", "data.held_out=1")
-    loop.split(loop.find_pictures(made.data.content), 1, made.seed)[1][0].write_text("not a picture")
+    data.split(data.find_pictures(made.data.content), 1, made.seed)[1][0].write_text("not a picture")
     run = train(made, Run(tmp_path / "run"), features=features)
     assert run.weights_file.is_file()
     assert list(run.samples.iterdir()) == []
@@ -298,11 +298,11 @@ def test_grey_alpha_and_small_pictures_are_taken(recipe: Recipes, features: Path
     Image.new("L", (40, 50), 90).save(photos / "grey.png")
     Image.new("RGBA", (70, 200), (200, 10, 10, 40)).save(photos / "alpha.png")
     Image.new("I;16", (80, 80), 30000).save(photos / "deep.png")
-    values = {path.stem: np.unique(np.array(read_picture(path))) for path in photos.glob("*.png")}
+    values = {path.stem: np.unique(np.array(data.read_picture(path))) for path in photos.glob("*.png")}
     assert values["deep"].tolist() == [117]  # 30000 / 257
     assert values["grey"].tolist() == [90]
     assert values["alpha"].tolist() == [109, 139]  # (40 * 10 + 215 * 128) / 255, and with 200
-    crops = Crops(loop.find_pictures([str(photos)]), Cut.of_content(recipe().data), seed=1)
+    crops = Crops(data.find_pictures([str(photos)]), Cut.of_content(recipe().data), seed=1)
     for number in range(6):
         assert crops[number].shape == (3, 96, 96)  # 64 and 16 of context on each side
 
@@ -340,7 +340,7 @@ def test_missing_features_say_where_to_point(recipe: Recipes, tmp_path: Path) ->
 
 def test_crops_depend_on_seed_and_number_alone(recipe: Recipes) -> None:
     made = recipe()
-    pictures, cut = loop.find_pictures(made.data.content), Cut.of_content(made.data)
+    pictures, cut = data.find_pictures(made.data.content), Cut.of_content(made.data)
     one, two = Crops(pictures, cut, seed=5), Crops(pictures, cut, seed=5)
     _ = [one[number] for number in (9, 2, 30)]
     assert torch.equal(one[17], two[17])
@@ -357,7 +357,7 @@ def test_training_reads_colours_like_the_runtime(photos: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
     Image.new("RGB", (40, 30), (200, 60, 20)).save(photos / "swapped.png", exif=exif, icc_profile=swapped)
-    read = np.array(read_picture(photos / "swapped.png"))
+    read = np.array(data.read_picture(photos / "swapped.png"))
     assert read.shape == (40, 30, 3)
     assert np.abs(read.astype(int) - (60, 200, 20)).max() <= 2
 
@@ -365,13 +365,13 @@ def test_training_reads_colours_like_the_runtime(photos: Path) -> None:
 def test_a_picture_that_two_places_name_counts_once(recipe: Recipes, photos: Path) -> None:
     (photos.parent / "link").symlink_to(photos)
     places = [photos, photos / ".." / "photos", photos.parent / "link", photos / "3.png"]
-    assert loop.find_pictures([str(place) for place in places]) == loop.find_pictures([str(photos)])
+    assert data.find_pictures([str(place) for place in places]) == data.find_pictures([str(photos)])
 
 
 def test_held_out_pictures_are_never_trained_on(recipe: Recipes) -> None:
     made = recipe()
-    pictures = loop.find_pictures(made.data.content)
-    train_on, held_out = loop.split(pictures, 2, made.seed)
+    pictures = data.find_pictures(made.data.content)
+    train_on, held_out = data.split(pictures, 2, made.seed)
     assert set(train_on) | set(held_out) == set(pictures)
     assert not set(train_on) & set(held_out)
-    assert loop.split(pictures, 2, made.seed) == (train_on, held_out)
+    assert data.split(pictures, 2, made.seed) == (train_on, held_out)

@@ -136,19 +136,31 @@ class Crops:
 
     def __init__(self, pictures: Sequence[Path], cut: Cut, seed: int, lane: int = 0) -> None:
         self.pictures, self.cut, self.seed, self.lane = list(pictures), cut, seed, lane
-        self.unreadable: dict[Path, str] = {}
+        # in memory that reading processes share: whoever counts at the end is not who reads
+        self._lost = torch.zeros(len(self.pictures), dtype=torch.bool).share_memory_()
+
+    @property
+    def unreadable(self) -> list[Path]:
+        """The pictures that could not be read so far, in whatever process."""
+        return [path for path, lost in zip(self.pictures, self._lost.tolist(), strict=True) if lost]
 
     def __getitem__(self, number: int) -> Tensor:
         epoch, place = divmod(number, len(self.pictures))
         order = np.random.default_rng((self.seed, 2 * self.lane, epoch)).permutation(len(self.pictures))
         chance = np.random.default_rng((self.seed, 2 * self.lane + 1, number))
         for offset in range(len(self.pictures)):
-            path = self.pictures[order[(place + offset) % len(self.pictures)]]
-            if path in self.unreadable:
+            which = order[(place + offset) % len(self.pictures)]
+            if self._lost[which]:
                 continue
+            path = self.pictures[which]
             try:
                 return torch.from_numpy(self.cut(read_picture(path), chance)).permute(2, 0, 1)
             except InputError as error:
-                self.unreadable[path] = error.why  # its neighbour in the order takes its place
+                self._lost[which] = True  # its neighbour in the order takes its place
                 log.warning("skipped the picture %s: %s", path, error.why)
-        raise InputError("E_DATA_EMPTY", "none of the training pictures can be read", str(self.unreadable))
+        raise InputError(
+            "E_DATA_EMPTY",
+            f"none of the {len(self.pictures)} training pictures can be read",
+            f"the first is {self.pictures[0]}",
+            "the warnings above say why each cannot",
+        )

@@ -17,7 +17,7 @@ from allaprima.planes import Rules
 from .generators import Generator, enlarged
 from .generators.controls import as_tensors
 
-__all__ = ["FrameModel", "PlanesModel", "from_unit", "paint", "to_unit"]
+__all__ = ["FrameModel", "PlanesModel", "from_unit", "memory_order", "paint", "to_unit"]
 
 
 def paint(
@@ -98,3 +98,9 @@ def from_unit(image: Tensor) -> Tensor:
     """The torch twin of `allaprima.pixels.from_unit`: [0, 1] to bytes, halves up, NaN to 0."""
     scaled = torch.nan_to_num(image.float() * 255 + 0.5, nan=0.0, posinf=255.0, neginf=0.0)
     return scaled.clamp(0, 255).to(torch.uint8)
+
+
+def memory_order(period: int) -> Tensor:
+    """(3 period²): where the channels in the order (row, column, colour), as bytes lie in memory, are in the order of
+    torch's pixel_unshuffle, (colour, row, column)."""
+    return torch.arange(3 * period**2).reshape(3, period**2).T.flatten()

@@ -3,6 +3,7 @@
     name = "starry"                 # of the run folder and of the bundle
     method = "perceptual"           # a page in objectives/; its own settings are the table of that name
     [data]  [generator]  [train]  [perceptual]  [card]
+    [transfer]  [augment]  [temporal]  [culture]  [quality]  [search]      where wanted: tables.py
 
 Paths are relative to the folder in which `allaprima train` runs. docs/training.md walks through a recipe.
 """
@@ -20,6 +21,8 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from allaprima import settings
 from allaprima.errors import InputError, UsageError
+
+from .tables import Augment, Culture, Quality, Search, Temporal, Transfer
 
 __all__ = [
     "Card",
@@ -43,7 +46,8 @@ class Data:
     content: tuple[str, ...]
     """Folders (searched deeply) or files of photographs. Their subjects are what the style will be good at."""
     crop: Annotated[int, Ge(32)] = 192
-    """Side of the square that the losses see, in pixels; a multiple of 8. Larger sees larger strokes and costs more."""
+    """Side of the square that the losses see, in pixels; a multiple of 8. Larger sees larger strokes and costs
+    more."""
     context: Annotated[int, Ge(0)] = 64
     """Pixels of the photograph around the crop that the generator sees and the losses do not; a multiple of 8. Less
     than the generator's reach (some 80 pixels) and it learns where the border is, and hides style there."""
@@ -113,6 +117,16 @@ class Train:
     """Decay per step of the moving average of the weights. The average is what ships."""
     precision: str = "bf16"
     """`bf16` (autocast; weights and sums stay fp32) or `fp32`. On CPUs without bf16 instructions take fp32."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """Share of every weight that is forgotten per step and unit of the rate (AdamW): 0.01 against overfitting to few
+    pictures."""
+    accumulate: Annotated[int, Ge(1)] = 1
+    """Pieces in which a batch is computed before the step: 4 needs a quarter of the memory and does the same."""
+    compile: bool = False
+    """Let torch compile the generator (half a minute at first): pays on GPUs, and on CPUs in long trainings."""
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    """Where the curves are drawn. `wandb` works offline unless WANDB_MODE says otherwise; log.jsonl is always
+    written."""
     log_every: Annotated[int, Ge(1)] = 10
     sample_every: Annotated[int, Ge(1)] = 500
     save_every: Annotated[int, Ge(1)] = 250
@@ -142,6 +156,12 @@ class Recipe:
     seed: Annotated[int, Ge(0)] = 1
     generator: GeneratorChoice = field(default_factory=GeneratorChoice)
     train: Train = field(default_factory=Train)
+    transfer: Transfer = field(default_factory=Transfer)
+    augment: Augment = field(default_factory=Augment)
+    temporal: Temporal = field(default_factory=Temporal)
+    culture: Culture = field(default_factory=Culture)
+    quality: Quality = field(default_factory=Quality)
+    search: Search = field(default_factory=Search)
     card: Card = field(default_factory=Card)
     objective: Any = None
     """The method's own settings; in TOML, the table named like the method."""

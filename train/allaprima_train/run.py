@@ -237,7 +237,18 @@ class Run:
 
 def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
     """`load_state_dict` that says what differs. Raises InputError E_WEIGHTS_MISMATCH."""
-    ours = network.state_dict()
+    if differs := what_differs(network.state_dict(), weights):
+        raise InputError(
+            "E_WEIGHTS_MISMATCH",
+            f"{where} holds another network",
+            differs,
+            "take the recipe that it was trained with",
+        )
+    network.load_state_dict(dict(weights))
+
+
+def what_differs(ours: Mapping[str, Tensor], weights: Mapping[str, Tensor], most: int = 3) -> str:
+    """In words, the first `most` findings; empty where names and shapes are the same."""
     differs = [f"lacks {name}" for name in ours if name not in weights]
     differs += [f"has {name} too much" for name in weights if name not in ours]
     differs += [
@@ -245,15 +256,8 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], where: str)
         for name, tensor in ours.items()
         if name in weights and weights[name].shape != tensor.shape
     ]
-    if differs:
-        more = f" and {len(differs) - 3} more" if len(differs) > 3 else ""
-        raise InputError(
-            "E_WEIGHTS_MISMATCH",
-            f"{where} holds another network",
-            "; ".join(differs[:3]) + more,
-            "take the recipe that it was trained with",
-        )
-    network.load_state_dict(dict(weights))
+    more = f" and {len(differs) - most} more" if len(differs) > most else ""
+    return "; ".join(differs[:most]) + more
 
 
 def _without_none(value: Any) -> Any:

@@ -22,7 +22,7 @@ from .data import Crops, Cut, find_pictures, split
 if TYPE_CHECKING:
     from .recipe import PictureSet, Recipe
 
-__all__ = ["InTurn", "Labels", "Stream", "batches", "content", "style", "target"]
+__all__ = ["InTurn", "Labels", "Stream", "batches", "content", "style", "target", "unreadable"]
 
 
 class Stream(Protocol):
@@ -111,6 +111,19 @@ class Labels:
         return torch.tensor(number % self.count)
 
 
+def unreadable(streams: Mapping[str, Stream]) -> list[Path]:
+    """The pictures that could not be read so far, in whatever process that was."""
+    found: dict[Path, None] = {}
+    waiting: list[object] = list(streams.values())
+    while waiting:
+        stream = waiting.pop()
+        if isinstance(stream, Crops):
+            found |= dict.fromkeys(stream.unreadable)
+        elif isinstance(stream, InTurn):
+            waiting += stream.streams
+    return sorted(found)
+
+
 class _Samples(Dataset[dict[str, Tensor]]):
     def __init__(self, streams: Mapping[str, Stream]) -> None:
         self.streams = dict(streams)
@@ -120,10 +133,21 @@ class _Samples(Dataset[dict[str, Tensor]]):
 
 
 def batches(
-    streams: Mapping[str, Stream], batch: int, first_step: int, last_step: int, workers: int = 0
+    streams: Mapping[str, Stream],
+    batch: int,
+    first_step: int,
+    last_step: int,
+    workers: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[dict[str, Tensor]]:
-    """The batches of the steps `first_step` ... `last_step` - 1: by stream, (batch, ...) of its samples' type."""
-    numbers = [list(range(step * batch, (step + 1) * batch)) for step in range(first_step, last_step)]
+    """The batches of the steps `first_step` ... `last_step` - 1: by stream, (batch, ...) of its samples' type.
+
+    `share` (rank, size): of every batch only this process's part of as many.
+    """
+    rank, size = share
+    part = batch // size
+    starts = (step * batch + rank * part for step in range(first_step, last_step))
+    numbers = [list(range(start, start + part)) for start in starts]
     yield from DataLoader(
         _Samples(streams),
         batch_sampler=numbers,

@@ -33,6 +33,10 @@ class FoldingConv(nn.Module):
         """The one kernel (out, in, 3, 3) and bias (out) that this layer amounts to."""
         raise NotImplementedError
 
+    def unfold(self, kernel: Tensor, bias: Tensor) -> None:
+        """Take weights that fold into this kernel and bias, as far as there are such: a pretrained start."""
+        raise NotImplementedError
+
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # the kernel in fp32, always
             kernel, bias = self.fold()
@@ -78,6 +82,14 @@ class BranchedConv(FoldingConv):
         kernel = self.full + torch.einsum("oe,eikl->oikl", self.squeeze, self.expand)
         return kernel + F.pad(self.point[:, :, None, None], (1, 1, 1, 1)), self.bias
 
+    @torch.no_grad()
+    def unfold(self, kernel: Tensor, bias: Tensor) -> None:
+        """Exact: the plain branch holds it all, the others add nothing yet and learn on."""
+        self.full.copy_(kernel)
+        self.bias.copy_(bias)
+        self.point.zero_()
+        self.squeeze.zero_()
+
 
 class SmoothUp(FoldingConv):
     """`factor` times the resolution: bilinear interpolation, then a learned filter on the fine pixels.
@@ -105,6 +117,16 @@ class SmoothUp(FoldingConv):
         weights = self.get_buffer("weights")
         kernel = torch.einsum("oide,pdk,qel->opqikl", self.filter, weights, weights)
         return kernel.flatten(0, 2), self.bias.repeat_interleave(self.factor**2)
+
+    @torch.no_grad()
+    def unfold(self, kernel: Tensor, bias: Tensor) -> None:
+        """By least squares: exact up to rounding for what was folded from such a layer."""
+        weights = self.get_buffer("weights").double()
+        phases = torch.einsum("pdk,qel->pqklde", weights, weights).flatten(4).flatten(0, 3)
+        wanted = kernel.double().unflatten(0, (-1, self.factor, self.factor)).permute(1, 2, 4, 5, 0, 3)
+        found = torch.linalg.lstsq(phases, wanted.flatten(4).flatten(0, 3)).solution  # (side², out in)
+        self.filter.copy_(found.T.reshape(self.filter.shape))
+        self.bias.copy_(bias.unflatten(0, (-1, self.factor**2)).mean(1))
 
 
 def interpolation(factor: int, side: int) -> Tensor:

@@ -1,0 +1,254 @@
+"""Beginning with what was trained before, training parts of it, and adapters that fold away."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from allaprima.errors import InputError, UsageError
+from allaprima_train.adapters import adapt, is_adapter, merged
+from allaprima_train.generators import Generator, make_generator
+from allaprima_train.loop import train
+from allaprima_train.recipe import Recipe
+from allaprima_train.run import Run
+from allaprima_train.transfer import begin_with, read_weights
+
+Recipes = Callable[..., Recipe]
+
+SHIPPED = "starry"
+
+
+def events(run: Run) -> list[str]:
+    lines = [json.loads(line) for line in run.log_file.read_text().splitlines()]
+    return [line["event"] for line in lines if "event" in line]
+
+
+def saved(tmp_path: Path, name: str, content: object) -> str:
+    torch.save(content, tmp_path / name)
+    return str(tmp_path / name)
+
+
+@pytest.fixture
+def nano() -> torch.nn.Module:
+    torch.manual_seed(5)
+    return make_generator("mobile", "nano").eval()
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_begins_where_another_ended(recipe: Recipes, features: Path, tmp_path: Path) -> None:
+    first = train(recipe("train.steps=2"), Run(tmp_path / "first"), features=features)
+    made = recipe(
+        f"transfer.init_from='{first.folder}'",
+        "train.steps=1",
+        "train.learning_rate=1e-12",
+    )
+    second = train(made, Run(tmp_path / "second"), features=features)
+    for name, tensor in first.generator()[0].state_dict().items():
+        assert torch.allclose(tensor, second.generator()[0].state_dict()[name], atol=1e-6)
+    assert second.generator()[1]["init_from"] == "the run small, step 2"
+    assert events(second)[0].startswith("began with all ")
+    train(recipe(f"transfer.init_from='{first.folder}'", "train.steps=2"), second, features=features,
+          resume=True, may_change=["train"])  # fmt: skip
+    assert second.generator()[1]["init_from"] == "the run small, step 2"
+
+
+@pytest.mark.parametrize("wrap", ["plain", "params_ema", "module"])
+def test_a_checkpoint_of_torch_is_taken_however_it_is_wrapped(
+    nano: torch.nn.Module, tmp_path: Path, wrap: str
+) -> None:
+    weights = dict(nano.state_dict())
+    content = {
+        "plain": weights,
+        "params_ema": {"params_ema": weights, "step": 3},
+        "module": {"state_dict": {f"module.{name}": tensor for name, tensor in weights.items()}},
+    }[wrap]
+    fresh = make_generator("mobile", "nano")
+    begin_with(fresh, read_weights(saved(tmp_path, "net.pth", content)))
+    assert same(fresh, nano)
+
+
+def test_safetensors_are_taken(nano: torch.nn.Module, tmp_path: Path) -> None:
+    save_file(nano.state_dict(), tmp_path / "net.safetensors")
+    fresh = make_generator("mobile", "nano")
+    assert begin_with(fresh, read_weights(str(tmp_path / "net.safetensors"))).endswith("from net.safetensors")
+    assert same(fresh, nano)
+
+
+def test_a_bundle_is_unfolded_and_paints_as_it_did() -> None:
+    """The style that ships: what it paints and what the generator begun with it paints differ by rounding only."""
+    import numpy as np
+    from drawings import picture
+
+    import allaprima
+    from allaprima_train.frame_model import FrameModel
+
+    generator = make_generator("mobile", "small").eval()
+    said = begin_with(generator, read_weights(SHIPPED))
+    assert said.startswith("all ")
+    assert "the bundle starry" in said
+    image = picture(4, 64, 96)
+    with torch.no_grad():
+        ours = FrameModel(generator)(torch.from_numpy(image)[None], torch.ones(1))[0].numpy()
+    with allaprima.Stylizer.open(SHIPPED, backend="ort", precision="fp32") as stylizer:
+        theirs = stylizer.paint(image)
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
+    moving = {name for name, p in generator.named_parameters() if "expand" in name and p.abs().max() > 0}
+    assert moving  # the other branches still have something to learn with
+
+
+def test_another_architecture_says_what_differs(nano: torch.nn.Module, tmp_path: Path) -> None:
+    small = make_generator("mobile", "small")
+    with pytest.raises(InputError, match=r"net\.pth holds another network - lacks blocks\.3.*and \d+ more"):
+        begin_with(small, read_weights(saved(tmp_path, "net.pth", nano.state_dict())))
+    said = begin_with(small, read_weights(str(tmp_path / "net.pth")), only_what_fits=True)
+    assert said.startswith("2 of ")  # biases at the ends; nothing else is as large
+    foreign = saved(tmp_path, "other.pth", {"layer.weight": torch.zeros(3, 3)})
+    with pytest.raises(InputError, match=r"nothing in other\.pth fits this generator - lacks stem\.full"):
+        begin_with(small, read_weights(foreign), only_what_fits=True)
+
+
+class Malice:
+    """Unpickling runs this; the file that it writes would show it."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("ending", ["pth", "ckpt"])
+@pytest.mark.parametrize("how", ["torch", "legacy", "pickle"])
+def test_a_malicious_pickle_is_refused_and_nothing_of_it_runs(tmp_path: Path, ending: str, how: str) -> None:
+    mark, path = tmp_path / "it-ran", tmp_path / f"net.{ending}"
+    content = {"state_dict": {"stem.bias": torch.zeros(3)}, "extra": Malice(mark)}
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(content["extra"]))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=how == "torch")
+    with pytest.raises(InputError, match="was not read - reading it would run") as caught:
+        read_weights(str(path))
+    assert caught.value.code == "E_WEIGHTS_UNSAFE"
+    assert not mark.exists()
+    torch.load(path, weights_only=False) if how != "pickle" else pickle.loads(path.read_bytes())
+    assert mark.exists()  # it is a real one: without the guard it runs
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("net.pth", b"<html>not found</html>", "cannot read the weights|was not read"),
+        ("net.safetensors", b"<html>not found</html>", "cannot read the weights"),
+        ("net.pth", {"epoch": 3}, "holds no weights by name - it holds epoch"),
+        ("gone.pth", None, "there is no such file"),
+    ],
+)
+def test_what_holds_no_weights_says_so(tmp_path: Path, name: str, content: object, words: str) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    elif content is not None:
+        saved(tmp_path, name, content)
+    with pytest.raises(InputError, match=words):
+        read_weights(str(tmp_path / name))
+
+
+def test_frozen_weights_stay_and_others_learn_at_their_own_rate(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    start = train(recipe("train.steps=1"), Run(tmp_path / "start"), features=features)
+    made = recipe(
+        f"transfer.init_from='{start.folder}'",
+        "transfer.freeze=['generator.stem.*', 'generator.blocks.0.*']",
+        'transfer.rates={"generator.up.*" = 1e-6}',
+        "train.steps=3",
+        "train.ema=0.0",
+    )
+    run = train(made, Run(tmp_path / "run"), features=features)
+    before, after = start.generator()[0].state_dict(), run.generator()[0].state_dict()
+    moved = {name: float((before[name] - after[name]).abs().max()) for name in before}
+    assert all(moved[name] == 0 for name in moved if name.startswith(("stem.", "blocks.0.")))
+    assert all(moved[name] > 1e-4 for name in moved if name.startswith("blocks.1.first."))
+    assert 0 < moved["up.filter"] < 1e-6
+
+
+def test_weight_decay_forgets(recipe: Recipes, features: Path, tmp_path: Path) -> None:
+    norms = []
+    for decay in (0.0, 10.0):
+        made = recipe(f"train.weight_decay={decay}", "train.steps=6", "train.warmup=0")
+        run = train(made, Run(tmp_path / str(decay)), features=features)
+        norms.append(float(run.generator()[0].state_dict()["blocks.1.first.full"].norm()))
+    assert norms[1] < 0.99 * norms[0]
+
+
+@pytest.mark.parametrize(
+    "setting", ["freeze=['generator.stam.*']", 'rates={"generatr.*"=0.1}', "freeze=['*']"]
+)
+def test_patterns_that_fit_nothing_or_leave_nothing_are_refused(
+    recipe: Recipes, features: Path, tmp_path: Path, setting: str
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"fits no weight - they are called .*generator\.stem\.\*|leave nothing"
+    ):
+        train(recipe(f"transfer.{setting}"), Run(tmp_path / "run"), features=features)
+
+
+@pytest.mark.parametrize("network", [("mobile", "small"), ("resnet", "small")])
+def test_adapters_fold_bit_for_bit_into_the_plain_network(network: tuple[str, str]) -> None:
+    torch.manual_seed(0)
+    generator = make_generator(*network).eval()
+    names, whole = list(generator.state_dict()), sum(p.numel() for p in generator.parameters())
+    adapt(generator, 4)
+    own = [p for name, p in generator.named_parameters() if is_adapter(name)]
+    assert sum(p.numel() for p in own) < 0.1 * whole
+    x = torch.rand(1, 3, 48, 64)
+    with torch.no_grad():
+        untouched = generator(x)
+        for parameter in own:
+            parameter += 0.05 * torch.randn_like(parameter)
+        adapted, plain = generator(x), merged(generator)
+        assert (adapted - untouched).abs().max() > 1e-3
+        assert set(plain.state_dict()) == set(names)
+        assert torch.equal(plain(x), adapted)
+        folded, theirs = (cast(Generator, one).folded() for one in (generator, plain))
+        assert torch.equal(folded(x), theirs(x))
+        assert torch.equal(generator(x), adapted)  # merging a copy leaves the original as it was
+
+
+def test_a_training_with_adapters_ships_a_plain_network_and_resumes_exactly(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    start = train(recipe("train.steps=1"), Run(tmp_path / "start"), features=features)
+    made = recipe(
+        f"transfer.init_from='{start.folder}'", "transfer.adapters=2", "transfer.adapt=['blocks.*']"
+    )
+    whole = train(made, Run(tmp_path / "whole"), features=features)
+    before, after = start.generator()[0].state_dict(), whole.generator()[0].state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {f"blocks.{n}.{place}.full" for n in range(3) for place in ("first", "second")}
+    told = [text for text in events(whole) if text.startswith("adapters")]
+    assert told[0].startswith("adapters of rank 2 on 6 layers train ")
+    assert float(told[0].split("train ")[1].split("%")[0]) < 10
+
+    parts = Run(tmp_path / "parts")
+    train(made, parts, features=features, stop_at=5)
+    train(made, parts, features=features, resume=True)
+    left, right = load_file(whole.checkpoint_file), load_file(parts.checkpoint_file)
+    assert {name for name in left if not torch.equal(left[name], right[name])} == set()
+
+
+def test_adapters_on_no_layer_are_refused(recipe: Recipes, features: Path, tmp_path: Path) -> None:
+    made = recipe("transfer.adapters=2", "transfer.adapt=['tail.*']")
+    with pytest.raises(
+        UsageError, match=r"fits no convolution.*its convolutions are stem, down, blocks\.0\.first"
+    ):
+        train(made, Run(tmp_path / "run"), features=features)

@@ -1,0 +1,193 @@
+"""What a training tells while it runs: log.jsonl, curves for TensorBoard or Weights & Biases, sample pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TextIO
+
+import numpy as np
+from PIL import Image as Pictures
+
+from allaprima.errors import DeviceError
+
+from .judge import Evaluation
+from .run import Run
+
+__all__ = ["Journal", "Silent", "Step"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step did, for the log and the progress bar."""
+
+    step: int
+    steps: int
+    loss: float
+    """The weighted sum of the terms."""
+    terms: dict[str, float]
+    learning_rate: float
+    pictures_per_s: float
+    gradient_norm: dict[str, float] = field(default_factory=dict)
+
+
+class Journal:
+    """log.jsonl, a tracker and the sample pictures of a run."""
+
+    def __init__(self, run: Run, first: int, tracker: str) -> None:
+        """`first`: the steps that are done; what the log has after them is cut off."""
+        self.run = run
+        run.cut_log(first)
+        self.file: TextIO = open(run.log_file, "a", encoding="utf-8")  # noqa: SIM115
+        self.tracker: Tracker = TRACKERS[tracker](run, first)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.tracker.close()
+
+    def step(self, report: Step) -> None:
+        self._line(
+            report.step,
+            {
+                "loss/total": report.loss,
+                **{f"loss/{key}": value for key, value in report.terms.items()},
+                "learning_rate": report.learning_rate,
+                "pictures_per_s": round(report.pictures_per_s, 3),
+                **{f"gradient_norm/{key}": value for key, value in report.gradient_norm.items()},
+            },
+        )
+
+    def evaluation(self, found: Evaluation, factors: Mapping[str, float]) -> None:
+        self._line(
+            found.step,
+            {
+                **{f"quality/{key}": value for key, value in found.figures.items()},
+                "quality/shortfall": found.shortfall,
+                "quality/best": found.best,
+                **{f"weight/{term}": factor for term, factor in factors.items()},
+            },
+        )
+        log.info("%s", found.line)
+
+    def event(self, step: int, text: str) -> None:
+        """Something to know later that is no number."""
+        self.file.write(json.dumps({"step": step, "event": text}) + "\n")
+        self.file.flush()
+        log.info("step %d: %s", step, text)
+
+    def sample(self, step: int, picture: Pictures.Image | None) -> None:
+        if picture is None:  # no held-out picture can be read, and each was named
+            return
+        picture.save(self.run.samples / f"step-{step:06d}.png")
+        self.tracker.picture(step, picture)
+
+    def _line(self, step: int, numbers: Mapping[str, float]) -> None:
+        self.file.write(json.dumps({"step": step, **numbers}) + "\n")
+        self.file.flush()
+        self.tracker.numbers(step, numbers)
+
+
+class Silent:
+    """The journal of every process but the first."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def step(self, report: Step) -> None:
+        pass
+
+    def evaluation(self, found: Evaluation, factors: Mapping[str, float]) -> None:
+        pass
+
+    def event(self, step: int, text: str) -> None:
+        pass
+
+    def sample(self, step: int, picture: Pictures.Image | None) -> None:
+        pass
+
+
+class Tracker(Protocol):
+    def numbers(self, step: int, numbers: Mapping[str, float]) -> None: ...
+    def picture(self, step: int, picture: Pictures.Image) -> None: ...
+    def close(self) -> None: ...
+
+
+class TensorBoard:
+    def __init__(self, run: Run, first: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.board = SummaryWriter(str(run.board), purge_step=first + 1)
+
+    def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
+        for key, value in numbers.items():
+            self.board.add_scalar(key, value, step)
+
+    def picture(self, step: int, picture: Pictures.Image) -> None:
+        self.board.add_image("samples", np.asarray(picture), step, dataformats="HWC")
+
+    def close(self) -> None:
+        self.board.close()
+
+
+class WeightsAndBiases:
+    """Files under RUN/wandb; nothing leaves the machine unless WANDB_MODE=online, or `wandb sync` later."""
+
+    def __init__(self, run: Run, first: int) -> None:
+        try:
+            import wandb
+        except ModuleNotFoundError:
+            raise DeviceError(
+                "E_EXTRA_MISSING",
+                "the tracker wandb needs Weights & Biases",
+                next="pip install 'allaprima[wandb]', or --set train.tracker=tensorboard",
+            ) from None
+        self.wandb: Any = wandb
+        self.session: Any = wandb.init(
+            project="allaprima",
+            name=run.folder.name,
+            dir=str(run.folder),
+            mode=os.environ.get("WANDB_MODE", "offline"),
+            config={"recipe": run.recipe_file.read_text("utf-8"), "first_step": first},
+            settings=wandb.Settings(silent=True, disable_git=True, save_code=False, console="off"),
+        )
+
+    def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
+        self.session.log(dict(numbers), step=step)
+
+    def picture(self, step: int, picture: Pictures.Image) -> None:
+        self.session.log({"samples": self.wandb.Image(picture)}, step=step)
+
+    def close(self) -> None:
+        self.session.finish()
+
+
+class NoTracker:
+    def __init__(self, run: Run, first: int) -> None:
+        pass
+
+    def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
+        pass
+
+    def picture(self, step: int, picture: Pictures.Image) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+TRACKERS: dict[str, Callable[[Run, int], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+    "none": NoTracker,
+}

@@ -1,0 +1,237 @@
+"""Quality in the loop: held-out photographs are painted and measured, and the figures decide.
+
+    which snapshot ships    the one that breaks its bounds least and, among equals, is best in the goal
+    when to stop            after `patience` evaluations without a better one
+    how terms are weighted  while a bound is broken, the weight of the term that serves it grows by `steer_by` at each
+                            evaluation, to `steer_limit` times the recipe's at most; once a tenth is to spare, it
+                            falls again, never below the recipe's
+
+A feedback with three lines rather than a learned one: everybody can follow in log.jsonl why a weight is what it is.
+It acts at evaluations only, on figures of the moving average, so noise of single steps does not reach it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image as Pictures
+from torch import Tensor, nn
+
+from allaprima.errors import InputError, UsageError
+from allaprima.frame import Image
+from allaprima.metrics import psnr, ssim
+
+from . import quality
+from .data import find_pictures, read_picture
+from .features import Vgg19
+from .frame_model import FrameModel
+from .generators import Generator
+from .objectives import shown_pictures
+from .recipe import PictureSet, Recipe
+from .tables import Quality
+
+__all__ = ["Evaluation", "Judge", "require_terms", "style_pictures"]
+
+log = logging.getLogger(__name__)
+
+HIGHER_IS_BETTER = {"psnr_db", "ssim", "edge_recall"}
+
+SPARE = 0.1  # of a bound; a weight is let down again only with so much room, or it would swing
+
+MOST_STYLE_PICTURES = 8
+STEADY_PICTURES = 2  # each is painted six times more
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found, and what followed from it."""
+
+    step: int
+    figures: dict[str, float]
+    shortfall: float
+    """How far the bounds are broken, as shares of them, added up; 0: all are kept."""
+    goal: str
+    best: bool
+    """The best snapshot so far: it ships, unless a later one is better."""
+    steered: dict[str, tuple[float, float]]
+    """Loss term -> its factor before and from now on; only what changed."""
+    stop: bool
+
+    @property
+    def line(self) -> str:
+        figures = "  ".join(f"{name} {value:.3g}" for name, value in self.figures.items())
+        turned = "".join(f"; weight of {term} x{now:.3g}" for term, (_, now) in self.steered.items())
+        broken = f"; bounds broken by {self.shortfall:.0%}" if self.shortfall else ""
+        return f"step {self.step}: {figures}{broken}{'; best so far' if self.best else ''}{turned}"
+
+
+class Judge:
+    """Measures, and remembers the best. `remembered` is all that it has to know after a resume."""
+
+    def __init__(self, recipe: Recipe, features: Vgg19, held_out: Sequence[Path]) -> None:
+        """Raises UsageError E_SETTING for a goal that cannot be measured, InputError for pictures that cannot be
+        read."""
+        self.recipe, self.settings, self.features = recipe, recipe.quality, features
+        self.photos = list(_photos(held_out, self.settings))
+        self.target = self._target()
+
+    def measure(self, generator: nn.Module) -> dict[str, float]:
+        """The figures of a generator on the held-out photographs, means over them. Draws no random numbers of
+        training's."""
+        place = next(generator.parameters()).device
+        model = FrameModel(cast(Generator, generator).folded().float().eval())
+        found: dict[str, list[float]] = {}
+        grams: list[list[Tensor]] = []
+
+        @torch.no_grad()
+        def paint(*images: Image) -> Image:
+            given = torch.from_numpy(np.stack(images)).to(place)
+            painted: Image = model(given, torch.ones(1, device=place))[0].cpu().numpy()
+            return painted
+
+        for number, photo in enumerate(self.photos):
+            given = shown_pictures(self.recipe, photo, number)
+            painted = paint(*given)
+            answer = photo[: painted.shape[0], : painted.shape[1]]  # what is given may be cut to whole pixels
+            x, y = quality.pixels(answer, place), quality.pixels(painted, place)
+            one = {
+                "psnr_db": psnr(painted, answer),
+                "ssim": ssim(painted, answer),
+                "edge_recall": quality.edge_recall(painted, answer),
+            }
+            with self._eyes():
+                one["structure_distance"] = quality.structure_distance(self.features, y, x)
+                if self.target is not None:
+                    grams.append(quality.grams(self.features, y))
+            if len(given) == 1 and number < STEADY_PICTURES and painted.shape == given[0].shape:
+                one["flicker"] = quality.flicker(paint, given[0])
+                one["drift"] = quality.drift(paint, given[0])
+            for name, value in one.items():
+                found.setdefault(name, []).append(value)
+        figures = {name: float(np.mean(values)) for name, values in found.items()}
+        if self.target is not None:
+            figures["style_distance"] = quality.style_distance(grams, self.target)
+        if missing := self._asked() - figures.keys():
+            raise UsageError(
+                "E_SETTING",
+                f"[quality] {' and '.join(sorted(missing))} cannot be measured with the method {self.recipe.method}",
+                next=f"what can: {', '.join(figures)}",
+            )
+        return figures
+
+    def judge(
+        self, step: int, figures: dict[str, float], factors: dict[str, float], remembered: dict[str, Any]
+    ) -> Evaluation:
+        """Decide, by the rules at the top; `factors` of the loss terms and what is `remembered` are brought up to
+        date."""
+        chosen = self.settings
+        short = shortfall(chosen, figures)
+        rank = [short, -figures[chosen.goal] if chosen.goal in HIGHER_IS_BETTER else figures[chosen.goal]]
+        best = "best" not in remembered or rank < remembered["best"]
+        if best:
+            remembered |= {"best": rank, "best_step": step, "without": 0}
+        else:
+            remembered["without"] += 1
+        steered = {}
+        for term, measure in chosen.steer.items():
+            before = factors.get(term, 1.0)
+            spare = room(chosen, measure, figures[measure])
+            if spare < 0:
+                factors[term] = min(chosen.steer_limit, before * chosen.steer_by)
+            elif spare >= SPARE:
+                factors[term] = max(1.0, before / chosen.steer_by)
+            if factors.get(term, 1.0) != before:
+                steered[term] = (before, factors[term])
+        return Evaluation(step, figures, short, chosen.goal, best, steered, self.exhausted(remembered))
+
+    def exhausted(self, remembered: Mapping[str, Any]) -> bool:
+        """Whether patience is at its end."""
+        return bool(self.settings.patience) and remembered.get("without", 0) >= self.settings.patience
+
+    def _asked(self) -> set[str]:
+        return {self.settings.goal, *self.settings.least, *self.settings.most}
+
+    def _target(self) -> quality.StyleTarget | None:
+        paths = style_pictures(self.recipe)[:MOST_STYLE_PICTURES]
+        if not paths:
+            if "style_distance" in self._asked():
+                raise UsageError(
+                    "E_SETTING",
+                    "[quality] style_distance has no pictures to be measured to",
+                    f"the method {self.recipe.method} names none by a setting 'style'",
+                    'name them, [quality] style = ["paintings"]; or take the goal psnr_db where there is an answer',
+                )
+            return None
+        with self._eyes():
+            return quality.StyleTarget(self.features, [read_picture(path) for path in paths])
+
+    def _eyes(self) -> torch.autocast:
+        """The feature network at the training's precision; what paints is always exact."""
+        place = next(self.features.buffers()).device.type
+        return torch.autocast(place, torch.bfloat16, enabled=self.recipe.train.precision == "bf16")
+
+
+def shortfall(chosen: Quality, figures: Mapping[str, float]) -> float:
+    """How far the bounds are broken, as shares of each, added up."""
+    bounded = dict.fromkeys((*chosen.least, *chosen.most))
+    return sum(max(0.0, -room(chosen, measure, figures[measure])) for measure in bounded)
+
+
+def room(chosen: Quality, measure: str, value: float) -> float:
+    """How much is to spare to the measure's bound, as a share of it; below 0 it is broken."""
+    spare = []
+    if (least := chosen.least.get(measure)) is not None:  # type: ignore[call-overload]
+        spare.append((value - least) / max(abs(least), 1e-9))
+    if (most := chosen.most.get(measure)) is not None:  # type: ignore[call-overload]
+        spare.append((most - value) / max(abs(most), 1e-9))
+    return min(spare)
+
+
+def require_terms(chosen: Quality, weights: Mapping[str, float]) -> None:
+    """Raises UsageError E_SETTING where a term is to be steered that the method does not have, or has no weight."""
+    for term in chosen.steer:
+        if not weights.get(term):
+            raise UsageError(
+                "E_SETTING",
+                f"[quality] steer: there is no loss term {term!r} with a weight",
+                next=f"the method's terms are {', '.join(name for name, weight in weights.items() if weight)}",
+            )
+
+
+def style_pictures(recipe: Recipe) -> list[Path]:
+    """The pictures that the style is: [quality] style, else what the method's own setting `style` names."""
+    if recipe.quality.style:
+        return find_pictures(recipe.quality.style, "[quality] style")
+    named = getattr(recipe.objective, "style", ())
+    if isinstance(named, PictureSet):
+        named = named.pictures
+    places: Collection[str] = (named,) if isinstance(named, str) else named
+    return find_pictures(list(places), f"[{recipe.method}] style") if places else []
+
+
+def _photos(held_out: Sequence[Path], chosen: Quality) -> list[Image]:
+    """The first held-out photographs that can be read, at the short side of the evaluation."""
+    found: list[Image] = []
+    for path in held_out:
+        if len(found) == chosen.pictures:
+            break
+        try:
+            photo: Pictures.Image = read_picture(path)
+        except InputError as error:
+            log.warning("skipped the held-out picture %s: %s", path, error.why)
+            continue
+        found.append(np.array(quality.shortened(photo, chosen.side)))
+    if not found:
+        raise InputError(
+            "E_DATA_EMPTY",
+            "there is no photograph to evaluate on",
+            "none of those that are held out can be read",
+            "raise [data] held_out, or switch evaluations off: --set quality.every=0",
+        )
+    return found

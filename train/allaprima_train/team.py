@@ -1,0 +1,110 @@
+"""Several processes that train one network: torchrun starts them, Lightning Fabric connects them.
+
+    torchrun --nproc-per-node 4 -m allaprima train recipe.toml
+
+Each takes its share of every batch, gradients are averaged before the step, so every process holds the same weights,
+and the first one writes the files. The batch of the recipe is the whole one: with more processes the same training
+is done faster. Gradients are averaged here rather than by DDP's hooks, because a method computes its losses as it
+likes, not in one `forward`; a player's gradients go in one piece, which for networks of this size is what matters.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from allaprima.errors import DeviceError, UsageError
+
+__all__ = ["Alone", "Team", "team"]
+
+T = TypeVar("T")
+
+
+class Team(Protocol):
+    rank: int
+    """0 writes."""
+    size: int
+    place: torch.device
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each by its mean over all processes."""
+
+    def from_first(self, value: T) -> T:
+        """The first process's value, for all."""
+
+
+class Alone:
+    """One process."""
+
+    rank, size = 0, 1
+
+    def __init__(self, place: torch.device | str = "cpu") -> None:
+        self.place = torch.device(place)
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        pass
+
+    def from_first(self, value: T) -> T:
+        return value
+
+
+class Several:
+    """Those that torchrun started: gloo between CPUs, NCCL between GPUs."""
+
+    def __init__(self, device: str | None, environment: Mapping[str, str]) -> None:
+        try:
+            from lightning_fabric import Fabric
+        except ModuleNotFoundError:
+            raise DeviceError(
+                "E_EXTRA_MISSING",
+                "training on several processes needs Lightning Fabric",
+                next="pip install 'allaprima[scale]'",
+            ) from None
+        kind = (device or ("cuda" if torch.cuda.is_available() else "cpu")).split(":")[0]
+        here = int(environment.get("LOCAL_WORLD_SIZE", environment["WORLD_SIZE"]))
+        self.fabric: Any = Fabric(
+            accelerator="cpu" if kind == "cpu" else "cuda",
+            devices=here,
+            num_nodes=int(environment["WORLD_SIZE"]) // here,
+            strategy="ddp",
+        )
+        self.fabric.launch()
+        self.rank, self.size = int(self.fabric.global_rank), int(self.fabric.world_size)
+        self.place: torch.device = self.fabric.device
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        parts = list(tensors)
+        if not parts:
+            return
+        mean = self.fabric.all_reduce(
+            torch.cat([part.detach().float().reshape(-1) for part in parts]), reduce_op="mean"
+        )
+        for part, piece in zip(parts, mean.split([part.numel() for part in parts]), strict=True):
+            part.copy_(piece.view(part.shape))
+
+    def from_first(self, value: T) -> T:
+        sent: T = self.fabric.broadcast(value, src=0)
+        return sent
+
+
+def team(device: str | None = None, environment: Mapping[str, str] | None = None) -> Team:
+    """The processes that torchrun started, or this one alone on `device` (default: a GPU where there is one)."""
+    around = os.environ if environment is None else environment
+    if int(around.get("WORLD_SIZE", "1")) > 1:
+        return Several(device, around)
+    return Alone(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def require_divisible(batch: int, parts: int, what: str) -> None:
+    """Raises UsageError E_SETTING where a batch cannot be shared evenly: the mean of means would be another mean."""
+    if batch % parts:
+        raise UsageError(
+            "E_SETTING",
+            f"[train] batch = {batch} cannot be divided into {parts}",
+            what,
+            f"take a batch of {-(-batch // parts) * parts}",
+        )
