@@ -9,7 +9,7 @@ from allaprima.manifest import Manifest
 from .artefacts import Border, Grid
 from .parity import Judged
 
-__all__ = ["card"]
+__all__ = ["card", "imported_card"]
 
 
 def card(
@@ -75,6 +75,56 @@ def card(
         "It paints each frame on its own: flat areas of noisy video can flicker. It learned from everyday photographs "
         "at about 200 pixels; drawings, text and very large pictures were not among them. A painting is no "
         "disguise: people in it can be recognised.",
+    ]
+    return "\n\n".join(part for part in paragraphs if part) + "\n"
+
+
+def imported_card(
+    manifest: Manifest, judged: Mapping[str, Judged], elsewhere: Mapping[str, Judged | str]
+) -> str:
+    """Markdown, of a network that others trained: what was not stated is said to be so."""
+    made, terms, geometry = manifest.lineage, manifest.licence, manifest.geometry
+    fixed = manifest.variants[0].fixed
+    takes = (
+        f"{fixed[1]}x{fixed[0]} only; others are shrunk, padded and enlarged by the runtime"
+        if fixed
+        else f"any from {geometry.minimum}x{geometry.minimum}; it is padded to multiples of {geometry.stride} inside"
+    )
+    paragraphs = [
+        f"# {manifest.title}",
+        f"A network of others, wrapped for Alla Prima: `{manifest.name}`, packed {manifest.created[:10]}.",
+        f"    allaprima run video.mp4 --style {manifest.name}.prima --out painted.mp4",
+        "## What goes in and out",
+        "`image` uint8 [1, height, width, 3] RGB and `strength` float32 [1] (0 gives the picture back exactly, 1 is "
+        f"the network's own painting) go in, `styled` comes out, {geometry.scale} times as large. Sizes: {takes}.",
+        "## Where it is from",
+        _list(
+            [
+                (
+                    "Network",
+                    f"{made.network}, {made.parameters:,} parameters, {made.gmac_720p:g} GMAC at 1280x720",
+                ),
+                ("Style", "; ".join(made.style) or "not stated"),
+                ("Training photographs", made.content),
+                ("How it was imported", f"`{made.recipe}`"),
+                ("Notes", made.notes),
+            ]
+        ),
+        "## Measured",
+        "Against the file as it came, run by ONNX Runtime with its picture prepared in numpy:",
+        _list([(name, f"{one.line}; {one.description}") for name, one in judged.items()]),
+        "The same model in OpenVINO on the importing machine, for information:",
+        _list([(name, one if isinstance(one, str) else one.line) for name, one in elsewhere.items()]),
+        "`golden/` holds a picture and its painting; `allaprima check` compares them on your machine.",
+        "## Terms",
+        _list(
+            [
+                ("Licence", terms.bundle),
+                ("Weights", terms.weights),
+                ("Style pictures", terms.style),
+                ("Training photographs", terms.content),
+            ]
+        ),
     ]
     return "\n\n".join(part for part in paragraphs if part) + "\n"
 

@@ -52,7 +52,8 @@ def half(core: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(node)
             continue
         for place, name in enumerate(node.input):
-            if name and name not in constants and name not in inputs:
+            of_sizes = node.op_type == "Resize" and place > 0  # whole numbers
+            if name and name not in constants and name not in inputs and not of_sizes:
                 cast(name, f"{name}_for_{node.name}", TensorProto.FLOAT)
                 node.input[place] = f"{name}_for_{node.name}"
         nodes.append(node)

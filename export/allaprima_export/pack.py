@@ -20,7 +20,19 @@ from allaprima.files import write_error
 from allaprima.frame import Image
 from allaprima.manifest import Manifest
 
-__all__ = ["licence_text", "prove", "require_free", "staged", "versions", "write_model", "write_png"]
+NOT_STATED = "NOASSERTION"
+"""SPDX's word for a licence that nobody has stated."""
+
+__all__ = [
+    "NOT_STATED",
+    "licence_text",
+    "prove",
+    "require_free",
+    "staged",
+    "versions",
+    "write_model",
+    "write_png",
+]
 
 IMAGE_METADATA = {  # what other programs read: docs/MetadataProps.md of ONNX
     "Image.BitmapPixelFormat": "Rgb8",
@@ -147,6 +159,11 @@ def write_png(path: Path, image: Image) -> None:
 
 def licence_text(spdx: str) -> str:
     """The text for LICENSE.txt: the Apache License from this package's own copy; of others, where to read it."""
+    if spdx == NOT_STATED:
+        return (
+            f"SPDX-License-Identifier: {spdx}\n\nThe terms of this network were not stated when it was imported. "
+            "Ask those who made it before you pass it on.\n"
+        )
     if spdx != "Apache-2.0":
         return f"SPDX-License-Identifier: {spdx}\n\nThe text is at https://spdx.org/licenses/{spdx}.html\n"
     for file in distribution("allaprima").files or []:

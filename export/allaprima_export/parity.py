@@ -38,6 +38,7 @@ __all__ = [
     "Painter",
     "Reference",
     "at_positions",
+    "given_pictures",
     "judge",
     "unseen",
     "within",
@@ -152,10 +153,12 @@ def judge(
     references: Mapping[str, Image],
     tolerance: Tolerance,
     turned: Mapping[str, Values] | None = None,
+    against: str = "torch fp32",
 ) -> Judged:
     """Paint every picture and compare. `pictures` and `references` by name, uint8 (H, W, 3), at least 16x16.
 
-    `turned`: of the pictures that are painted with other than the controls' defaults, the values.
+    `turned`: of the pictures that are painted with other than the controls' defaults, the values. `against`: what
+    painted the references, in words.
     """
     differences: dict[str, Difference] = {}
     equal = total = 0
@@ -166,7 +169,7 @@ def judge(
         total += styled.size
     return Judged(
         description=painter.description,
-        parity=Parity.of(differences.values(), against="torch fp32", tolerance=tolerance),
+        parity=Parity.of(differences.values(), against=against, tolerance=tolerance),
         equal=equal / total,
         worst=min(differences, key=lambda name: differences[name].psnr_db),
     )
@@ -221,7 +224,7 @@ def within(judged: Judged, precision: str, variant: str) -> None:
     wanted += f", {least:.1%} equal" if least else ""
     raise QualityError(
         "E_PARITY",
-        f"variant {variant!r} does not paint what the trained network paints",
+        f"variant {variant!r} does not paint what it was made from paints: {judged.parity.against}",
         f"{judged.line}; wanted: {wanted}",
         "leave it out with --variants, or train with a lower learning rate: very large weights do not survive",
     )
@@ -237,7 +240,7 @@ def unseen(
     Raises InputError E_DATA_EMPTY for a `folder` without pictures.
     """
     if folder is not None:
-        photos, source = _photos(_given(folder)), "pictures given to export"
+        photos, source = _photos(given_pictures(folder)), "pictures given to export"
         if not photos:
             raise InputError(
                 "E_DATA_EMPTY", f"no pictures in {folder}", "none of them can be read", _OTHER_PICTURES
@@ -261,7 +264,8 @@ def unseen(
 _OTHER_PICTURES = "give --pictures a folder of photographs that were not trained on"
 
 
-def _given(folder: Path) -> list[Path]:
+def given_pictures(folder: Path) -> list[Path]:
+    """The picture files in a folder that --pictures names. Raises InputError E_DATA_EMPTY."""
     try:
         return find_pictures([str(folder)])
     except InputError as error:  # its next step is about recipes

@@ -310,9 +310,10 @@ class Lineage:
     """The pictures that it was trained on."""
     features: Words
     """The feature network of the losses; `none` where there is none."""
-    steps: Positive
+    steps: NonNegative
+    """Of training; 0 where nobody has stated it."""
     trained: Words
-    """The day, `YYYY-MM-DD`."""
+    """The day, `YYYY-MM-DD`; `not stated` of networks that were imported."""
     notes: str = ""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BundleError
-from .protobuf import fields, message_of, number_of, numbers_of, text_of
+from .protobuf import CutOff, fields, message_of, number_of, numbers_of, text_of
 
 __all__ = ["OnnxFile", "inspect", "sniff", "with_weights"]
 
@@ -55,8 +55,10 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _STANDARD_DOMAINS = (b"", b"ai.onnx")
 
 
-def inspect(data: bytes, where: str) -> OnnxFile:
+def inspect(data: bytes, where: str, *, newest_ir: int = MAX_IR_VERSION) -> OnnxFile:
     """Read the head of a model and refuse what a style has no use for.
+
+    `newest_ir`: for who rewrites the file anyway, and only has to understand it.
 
     Raises BundleError E_BUNDLE_MODEL with the reason in words: not ONNX (but a web page, a git-lfs pointer),
     cut off, external data, operators outside the standard, subgraphs, functions.
@@ -65,7 +67,11 @@ def inspect(data: bytes, where: str) -> OnnxFile:
     if found:
         raise _refused(where, f"it is {found}, not an ONNX model", "get the file again")
     try:
-        return _inspect(memoryview(data), where)
+        return _inspect(memoryview(data), where, newest_ir)
+    except CutOff as error:
+        whole = error.there == len(data)  # the file itself ends too early, and not a part that was damaged
+        there = f": {error.there:,} of at least {error.said:,} bytes are there" if whole else ""
+        raise _refused(where, f"it is damaged or cut off{there}", "get the file again") from None
     except (LookupError, ValueError):
         raise _refused(where, "it is damaged or cut off", "get the file again") from None
 
@@ -105,12 +111,18 @@ def sniff(data: bytes) -> str:
         return "a git-lfs pointer"
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page"
-    if head.startswith(b"\x80\x02") or head.startswith(b"\x80\x04"):
+    if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         return "a Python pickle"
+    if head.startswith(b"pk\x03\x04"):
+        return "a zip (as checkpoints of PyTorch are)"
+    if head.startswith(b"\x89hdf"):
+        return "an HDF5 file (as models of Keras are)"
+    if head[4:8] == b"tfl3":
+        return "a TensorFlow Lite model"
     return ""
 
 
-def _inspect(data: memoryview, where: str) -> OnnxFile:
+def _inspect(data: memoryview, where: str, newest_ir: int) -> OnnxFile:
     ir_version, opset = 0, 0
     graph: _Graph | None = None
     metadata: dict[str, str] = {}
@@ -130,9 +142,9 @@ def _inspect(data: memoryview, where: str) -> OnnxFile:
             graph = _inspect_graph(message_of(value), where)
         elif number in (_MODEL_TRAINING, _MODEL_FUNCTIONS):
             raise _refused(where, "it has functions of its own", "export it with its functions inlined")
-    if ir_version > MAX_IR_VERSION:
+    if ir_version > newest_ir:
         raise _refused(
-            where, f"its IR version is {ir_version}, above {MAX_IR_VERSION}", "export it for an older version"
+            where, f"its IR version is {ir_version}, above {newest_ir}", "export it for an older version"
         )
     if graph is None or not graph.nodes or not opset:
         raise ValueError("no graph")
@@ -198,8 +210,8 @@ def _inspect_node(node: memoryview, where: str) -> None:
                     )
                 if part in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
                     _inspect_tensor(message_of(content), where)
-    if domain not in _STANDARD_DOMAINS:
-        name = f"{domain.decode()}.{operator}"
+    if domain not in _STANDARD_DOMAINS or operator == "EPContext":  # which carries a vendor's native code
+        name = _printable(f"{domain.decode()}.{operator}")
         raise _refused(where, f"it has the custom operator {name}", "export it with standard operators only")
 
 
@@ -212,9 +224,22 @@ def _inspect_tensor(tensor: memoryview, where: str) -> tuple[str, tuple[int, ...
             name = text_of(value)
         if number == _TENSOR_SHAPE:
             shape += [value] if isinstance(value, int) else numbers_of(value)  # both forms are protobuf
-        if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and number_of(value) != 0):
-            raise _refused(where, "its weights are in another file", "export it as one file")
+        if number == _TENSOR_EXTERNAL_DATA:
+            entry = dict(fields(message_of(value)))
+            file = _printable(text_of(entry.get(_ENTRY_VALUE, b"")))
+            named = f", {file}" if text_of(entry.get(_ENTRY_KEY, b"")) == "location" else ""
+            raise _refused(where, f"its weights are in another file{named}", _ONE_FILE)
+        if number == _TENSOR_DATA_LOCATION and number_of(value) != 0:
+            raise _refused(where, "its weights are in another file", _ONE_FILE)
     return name, tuple(shape)
+
+
+_ONE_FILE = "export it as one file (torch.onnx.export: external_data=False)"
+
+
+def _printable(text: str) -> str:
+    """What a stranger wrote, without what a terminal would obey."""
+    return text if text.isprintable() else ascii(text)
 
 
 def _refused(where: str, why: str, next: str) -> BundleError:

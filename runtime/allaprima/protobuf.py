@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["encoded", "fields", "message_of", "number_of", "numbers_of", "parts", "text_of"]
+__all__ = ["CutOff", "encoded", "fields", "message_of", "number_of", "numbers_of", "parts", "text_of"]
 
 Value = int | memoryview
 """What a field holds: a number, or the bytes of everything else."""
+
+
+class CutOff(ValueError):
+    """A message that is shorter than it says."""
+
+    def __init__(self, there: int, said: int) -> None:
+        super().__init__(f"{there:,} of {said:,} bytes are there")
+        self.there, self.said = there, said
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
@@ -38,7 +46,7 @@ def parts(message: memoryview) -> Iterator[tuple[int, Value, memoryview]]:
         else:
             raise ValueError("not protobuf")
         if at + size > len(message):
-            raise ValueError("cut off")
+            raise CutOff(len(message), at + size)
         yield tag >> 3, message[at : at + size], message[begin : at + size]
         at += size
 

@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"  network   {lineage.network}, {lineage.parameters:,} parameters, {lineage.gmac_720p:.1f} GMAC at 1280x720"
     )
-    print(f"  trained   {lineage.method}, {lineage.steps:,} steps, {lineage.trained}")
+    steps = f"{lineage.steps:,} steps, " if lineage.steps else ""
+    print(f"  trained   {lineage.method}, {steps}{lineage.trained}")
     sizes = f"from {geometry.minimum} pixels a side, in multiples of {geometry.multiple_of}"
     print(f"  pictures  {sizes}; the painting is {geometry.scale} times as large")
     for control in manifest.controls:
