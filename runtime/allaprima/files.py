@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .errors import OutputError
 
-__all__ = ["Draft", "Lock", "write_error", "write_whole"]
+__all__ = ["Draft", "Lock", "fingerprint", "flush", "write_error", "write_whole"]
 
 
 class Draft:
@@ -79,10 +79,10 @@ class Draft:
                 f"what was made is complete in {part}; rename it",
             )
         try:
-            _flush(self.temp)
+            flush(self.temp)
             os.replace(self.temp, self.path)
             if os.name != "nt":  # Windows opens no folders, and writes renames to its journal by itself
-                _flush(self.path.parent)
+                flush(self.path.parent)
         except OSError as error:
             raise write_error(self.path, error) from error
         finally:
@@ -215,7 +215,17 @@ def _is_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _flush(path: Path) -> None:
+def fingerprint(path: Path) -> str:
+    """Whether a large file is still the same, told from its size and its first and last megabyte."""
+    size, ends = path.stat().st_size, hashlib.sha256()
+    with path.open("rb") as file:
+        ends.update(file.read(1_000_000))
+        file.seek(max(0, size - 1_000_000))
+        ends.update(file.read())
+    return f"{size} bytes, {ends.hexdigest()[:16]}"
+
+
+def flush(path: Path) -> None:
     """To the disk itself; a rename before that can survive a power cut while the content does not."""
     # Windows flushes only what is open for writing; a folder can only be opened for reading
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

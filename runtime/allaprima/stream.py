@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -48,19 +49,22 @@ def play(
     stylize: Callable[[Frame], Frame],
     sink: Sink,
     *,
+    skip: int = 0,
     on_frame: Callable[[Frame, Meter], None] | None = None,
 ) -> Played:
     """Paint all that the source gives, until it ends or the sink has had enough. Both are open, and stay so.
 
     A live source is painted as it comes and frames are dropped to keep up; a file in full, with decoding, painting and
-    encoding at the same time; a file shown live (a window) at its own speed. `on_frame` gets each painted frame, in
+    encoding at the same time; a file shown live (a window) at its own speed. The first `skip` frames are read and not
+    painted: an earlier run has done them. `on_frame` gets each painted frame, in
     this thread, for a progress bar. Raises whatever source, painter or sink raise.
     """
     live = source.live or sink.live
     meter = Meter()
     meter.start()
     over = threading.Event()
-    frames: Iterable[Frame] = source if source.live or not sink.live else paced(source, over)
+    wanted = islice(source, skip, None) if skip else source
+    frames: Iterable[Frame] = wanted if source.live or not sink.live else paced(wanted, over)
     reader: Latest | Ahead = Latest(frames) if live else Ahead(frames)
     stopped = False
     with reader, _setting(over), _writer(sink) as writer:

@@ -48,7 +48,7 @@ def test_windows_which_opens_no_folders_is_not_asked_to(out: Path, monkeypatch: 
     flushed: list[Path] = []
     draft = Draft(out / "a.bin")
     draft.temp.write_bytes(b"whole")
-    monkeypatch.setattr("allaprima.files._flush", flushed.append)
+    monkeypatch.setattr("allaprima.files.flush", flushed.append)
     with monkeypatch.context() as windows:
         windows.setattr("allaprima.files.os.name", "nt")
         draft.commit()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import settings
 from ..errors import UsageError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..engines import Building
     from ..frame import Frame
     from ..meter import Meter
+    from ..sinks import Sink
     from ..sources.source import Source
     from ..stylizer import Stylizer
 
@@ -111,8 +113,12 @@ def paint(
     *,
     overwrite: bool = False,
     quiet: bool = False,
+    unfinished: Literal["refuse", "resume", "restart"] | None = None,
 ) -> dict[str, Any]:
     """Paint a source to its end into `target`; a summary for `--json`.
+
+    `unfinished`: keep what is painted of a video in chunks until it is complete, and what to do with those of an
+    earlier run; None keeps none.
 
     The output is opened before `stylizer` is called: what forbids it is known before a backend starts. What was
     changed or lost on the way is told as notes, even when it ends badly.
@@ -124,8 +130,11 @@ def paint(
     try:
         with sink:
             painter = stylizer()
+            done = keep_chunks(source, painter, sink, unfinished) if unfinished else 0
+            if done:
+                tell(f"going on after frame {done}")
             with progress(source, quiet=quiet) as advance:
-                played = play(source, painter, sink, on_frame=advance)
+                played = play(source, painter, sink, skip=done, on_frame=advance)
     finally:
         notes = [*source.notes, *sink.notes]
         for note in notes:
@@ -142,9 +151,46 @@ def paint(
         "precision": report.precision,
         "variant": report.variant,
         "passed_over": report.passed_over,
+        "resumed_after": done,
         **settings.write(played),
         "notes": [*notes, *report.degraded],
     }
+
+
+def keep_chunks(
+    source: Source, painter: Stylizer, sink: Sink, unfinished: Literal["refuse", "resume", "restart"]
+) -> int:
+    """Have the sink keep chunks, where the same frames would be painted again; how many it has already."""
+    from .. import __version__
+    from ..files import fingerprint
+    from ..sinks import VideoSink
+    from ..sources import VideoSource
+
+    if not isinstance(source, VideoSource) or not isinstance(sink, VideoSink):
+        return 0
+    if painter.bundle.manifest.states:
+        if unfinished == "resume":
+            raise UsageError(
+                "E_RESUME_STATES",
+                f"cannot resume with style {painter.bundle.manifest.name!r}",
+                "it remembers earlier frames, and a file does not hold what it remembered",
+                "paint it anew, without --resume",
+            )
+        return 0
+    report = painter.report
+    return sink.keep_chunks(
+        {
+            "allaprima": __version__,
+            "source": fingerprint(source.path),
+            "size": list(report.size),
+            "style": report.style,
+            "bundle": hashlib.sha256(painter.bundle.manifest.to_json()).hexdigest()[:16],
+            "backend": report.backend,
+            "precision": report.precision,
+            "controls": painter.controls,
+        },
+        unfinished=unfinished,
+    )
 
 
 def in_words(summary: dict[str, Any]) -> str:

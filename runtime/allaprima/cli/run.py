@@ -3,6 +3,8 @@
 SOURCE is a file, a folder, a camera (0, /dev/video0, part of its name), bars:1280x720@30 or fake:1280x720@30.
 Without --out, files are painted into the current folder as NAME-STYLE, and cameras into a window. Video keeps its
 sound, subtitles, chapters and presentation times. --size is a box that frames are shrunk to fit before painting.
+
+While a video is painted, what is done lies in OUT.parts; after a crash, the same command with --resume goes on there.
 """
 
 from __future__ import annotations
@@ -40,6 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_style_arguments(parser)
     parser.add_argument("--size", metavar="WxH", help="shrink frames into this box first, e.g. 1280x720")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
+    unfinished = parser.add_mutually_exclusive_group()
+    unfinished.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a video whose painting was cut short (killed, power cut)",
+    )
+    unfinished.add_argument(
+        "--restart", action="store_true", help="throw the unfinished painting away, begin anew"
+    )
     parser.add_argument(
         "--on-corrupt",
         choices=["fail", "skip"],
@@ -65,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
             target_of(args, live=source.live, picture=source.frames == 1),
             overwrite=args.overwrite,
             quiet=args.json,
+            unfinished="resume" if args.resume else "restart" if args.restart else "refuse",
         )
     print(json.dumps(summary, indent=2) if args.json else in_words(summary))
     return 0

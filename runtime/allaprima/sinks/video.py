@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.container import OutputContainer
+from av.format import Flags as FormatFlags
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -26,6 +29,7 @@ from ..planes import Coding
 from ..sources.colour import Colour, convert
 from ..sources.source import Source
 from ..sources.video import VideoSource
+from .chunks import Chunks, Piece
 from .tracks import Tracks
 
 __all__ = ["FORMATS", "VideoSink"]
@@ -47,6 +51,10 @@ _ENCODER_OPTIONS = {
 
 # The clock of what has none of its own (cameras, synthetic sources): 24, 25, 30 and 60 a second are whole in it.
 _CLOCK = Fraction(1, 90_000)
+
+CHUNK_FRAMES = 300
+"""Pictures in a chunk: ten seconds at 30 a second are lost at most. Each begins with a key frame and an encoder of its
+own, so that a resumed run encodes what an uninterrupted one does; below a hundred that would cost size and speed."""
 
 T = TypeVar("T")
 
@@ -108,6 +116,26 @@ class VideoSink:
         self._last_step = 0
         self._steps: dict[int, int] = {}  # time -> length of the frames in the encoder, in ticks
         self._fitted = 0
+        self._chunks: Chunks | None = None
+        self._encode_picture: Callable[[VideoFrame | None], list[Packet]]
+        self._begun = 0  # pictures in the encoder of this chunk
+        self._last_dts: int | None = None
+
+    def keep_chunks(
+        self, settings: Mapping[str, Any], *, unfinished: Literal["refuse", "resume", "restart"] = "refuse"
+    ) -> int:
+        """Keep what is painted in chunks beside the output until it is complete, to go on after a power cut.
+
+        To be called before the first frame, for a source that gives the same frames each time. `settings` is all that
+        decides about the pictures; see `chunks.Chunks` for what becomes of `unfinished` work and for what is raised.
+        Answers how many frames are done: the next one to put is that one.
+        """
+        settings = {**settings, "encoder": self._encoder, "crf": self._crf}
+        if unfinished == "resume":
+            self._chunks = Chunks.resume(self.path, settings)
+        else:
+            self._chunks = Chunks.begin(self.path, settings, restart=unfinished == "restart")
+        return self._chunks.frames
 
     def put(self, frame: Frame) -> bool:
         if self._container is None:
@@ -115,6 +143,8 @@ class VideoSink:
         if self._waiting is not None:
             waiting, until = self._waiting, frame.time
             self._guarded(lambda: self._encode(waiting, until))
+            if self._chunks is not None and self._begun == CHUNK_FRAMES:
+                self._guarded(self._seal)
         self._waiting = frame
         return True
 
@@ -144,11 +174,15 @@ class VideoSink:
             raise
         if complete:
             self._draft.commit()
+            if self._chunks is not None:
+                self._chunks.remove()
             if lost:
                 self.notes.append(f"the recording until then, {self.seconds:.1f} s, is kept in {self.name}")
         else:
             part = self._draft.keep_part()
             self.notes.append(f"stopped before its end; {self.seconds:.1f} s are kept in {part.name}")
+            if self._chunks is not None and self._chunks.frames:
+                self.notes.append(f"--resume goes on after frame {self._chunks.frames}")
 
     def _start(self, first: Frame) -> None:
         height, width = first.image.shape[:2]
@@ -170,32 +204,73 @@ class VideoSink:
                 "+use_metadata_tags"  # telephones' place and maker; the usual way knows only titles
             )
         self._container = av.open(str(self._draft.temp), "w", format=self._format, container_options=options)
+        state = self._chunks.state if self._chunks is not None else None
+        if state is not None:
+            self._size = (state["size"][0], state["size"][1])
         self._stream = self._add_stream()
+        self._encode_picture = self._stream.encode
         if self._file is not None:
             self._tracks = Tracks(self._file, self._container, self._stream, self.notes)
         self._container.start_encoding()
+        if self._chunks is not None and state is not None:
+            for piece in self._chunks:
+                self._mux_one(_packet(piece, self._time_base))
+            self._last_ticks, self._last_step = state["ticks"], state["step"]
+            self._fitted, self._last_dts = state["fitted"], state["dts"]
+            self.seconds = float((self._last_ticks + self._last_step) * self._time_base)
 
     def _add_stream(self) -> VideoStream:
         assert self._container is not None
         stream = self._container.add_stream(self._encoder, rate=_sane_rate(self._rate))
         assert isinstance(stream, VideoStream)
-        context = stream.codec_context
+        stream.time_base = self._time_base
+        self._set_up(stream.codec_context)
+        if (
+            self._file is not None
+            and self._file.pixel_aspect is not None
+            and self._format in ("matroska", "webm")
+        ):
+            self.notes.append(
+                "pixels are not square, which some players do not see in this container (use .mp4)"
+            )
+        return stream
+
+    def _set_up(self, context: VideoCodecContext) -> None:
+        """Size, clock, quality and colours of an encoder."""
         context.width, context.height = self._size
         context.pix_fmt = "yuv420p"
         context.time_base = self._time_base
-        stream.time_base = self._time_base
         context.options = {"crf": str(self._crf), **_ENCODER_OPTIONS.get(self._encoder, {})}
         if self._file is not None and self._file.pixel_aspect is not None:
             context.sample_aspect_ratio = self._file.pixel_aspect
-            if self._format in ("matroska", "webm"):
-                self.notes.append(
-                    "pixels are not square, which some players do not see in this container (use .mp4)"
-                )
         context.color_range = 1  # limited: what every player expects
         context.colorspace = self._colour.matrix
         context.color_primaries = self._colour.primaries
         context.color_trc = self._colour.transfer
-        return stream
+
+    def _seal(self) -> None:
+        """End the chunk: its encoder is emptied, and the next picture has a new one."""
+        assert self._chunks is not None
+        assert self._container is not None
+        self._mux(self._encode_picture(None))
+        self._chunks.seal(
+            self._begun,
+            {
+                "size": list(self._size),
+                "ticks": self._last_ticks,
+                "step": self._last_step,
+                "dts": self._last_dts,
+                "fitted": self._fitted,
+            },
+        )
+        self._begun = 0
+        context = VideoCodecContext.create(self._encoder, "w")
+        assert isinstance(context, VideoCodecContext)
+        context.framerate = _sane_rate(self._rate)
+        self._set_up(context)
+        if FormatFlags(self._container.format.flags) & FormatFlags.global_header:
+            context.flags |= Flags.global_header
+        self._encode_picture = context.encode
 
     def _encode(self, frame: Frame, until: float | None) -> None:
         """One frame, shown until `until` (seconds of the frames' clock)."""
@@ -217,17 +292,31 @@ class VideoSink:
         picture.pts = ticks
         picture.time_base = self._time_base
         self._steps[ticks] = self._last_step
-        self._mux(self._stream.encode(picture))
+        self._begun += 1
+        self._mux(self._encode_picture(picture))
 
     def _mux(self, packets: list[Packet]) -> None:
-        """Pictures from the encoder, after the sound that belongs before. Encoders forget how long a frame lasts."""
-        assert self._container is not None
+        """Pictures from the encoder. Encoders forget how long a frame lasts."""
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._steps.pop(packet.pts, self._last_step)
-            if self._tracks is not None and packet.dts is not None:
-                self._tracks.copy_until(float(packet.dts * packet.time_base))
-            self._container.mux_one(packet)
+            if packet.dts is not None:
+                # An encoder puts its first pictures some frames before their time, which with variable frame times
+                # can be before the last one of the chunk before. It is never after their own time.
+                if self._last_dts is not None and packet.dts <= self._last_dts:
+                    packet.dts = self._last_dts + 1
+                self._last_dts = packet.dts
+            if self._chunks is not None:
+                self._chunks.add(_piece(packet))
+            self._mux_one(packet)
+
+    def _mux_one(self, packet: Packet) -> None:
+        """One picture, after the sound that belongs before."""
+        assert self._container is not None
+        if self._tracks is not None and packet.dts is not None:
+            self._tracks.copy_until(float(packet.dts * packet.time_base))
+        packet.stream = self._stream
+        self._container.mux_one(packet)
 
     def _fit(self, image: Image) -> Image:
         """The frame in the video's size: odd edges repeated, a frame of another size inside black bars."""
@@ -255,7 +344,7 @@ class VideoSink:
                 end = None
             self._encode(self._waiting, end)
             self._waiting = None
-        self._mux(self._stream.encode(None))
+        self._mux(self._encode_picture(None))
         if self._tracks is not None:
             self._tracks.copy_until(None if whole else self.seconds)
             self._tracks.close()
@@ -289,6 +378,19 @@ class VideoSink:
                 f"{self._encoder}: {error.strerror or error}",
                 "try --size, or another output format",
             ) from error
+
+
+def _piece(packet: Packet) -> Piece:
+    assert packet.pts is not None  # every encoder of ours says both
+    assert packet.dts is not None
+    return Piece(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, bytes(packet))
+
+
+def _packet(piece: Piece, time_base: Fraction) -> Packet:
+    packet = Packet(piece.data)
+    packet.pts, packet.dts, packet.duration = piece.pts, piece.dts, piece.duration
+    packet.time_base, packet.is_keyframe = time_base, piece.keyframe
+    return packet
 
 
 def _by(size: tuple[int, int]) -> str:
