@@ -66,6 +66,8 @@ class Objective(Protocol):
 # method: (module, its settings, its objective)
 OBJECTIVES = {
     "perceptual": (".perceptual", "PerceptualSettings", "Perceptual"),
+    "content": (".content", "ContentSettings", "Content"),
+    "doubletail": (".doubletail", "DoubleTailSettings", "DoubleTailed"),
     "restore": (".restore", "RestoreSettings", "Restore"),
 }
 

@@ -1,0 +1,143 @@
+"""`content`: an adversary for the style and a sub-network for the content, in two phases (multi-task training).
+
+    phase one, apart      w_c * forms(content branch) + w_g * adversary(style branch)      no shared gradient
+    phase two, together   w_c * (forms + retention)   + w_g * adversary                    one trunk for both
+
+One direction, no cycle, no feature network: a discriminator (PatchGAN, Isola 2017; least squares, Mao 2017) says
+whether a painting is like the set's pictures, and what keeps the photograph in it is learned, too. The content branch
+(generators/retention.py) reads the style branch's trunk and draws the photograph's forms through a bottleneck that
+has no room for texture. In phase one it reads without touching: each task learns its own job on its own. In phase two
+its gradient reaches the trunk, which from then on has to keep what the forms need, and the painting itself is held to
+the forms: `retention` is one minus the local correlation of its luminance with them (the structure term of Wang
+2004), which leaves colour, contrast and strokes smaller than the forms to the style.
+
+Held to the forms and not to the photograph: the photograph's texture is exactly what a style has to replace.
+
+The shipped network is the style branch alone, a plain `mobile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast
+
+import torch.nn.functional as F
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from allaprima.errors import UsageError
+
+from .. import losses
+from ..discriminators import Patches
+from ..generators import Generator
+from ..generators.retention import Retention
+from ..losses_gan import least_squares
+from ..recipe import PictureSet
+from ..streams import Stream
+from ..streams import content as photographs
+from ..streams import style as paintings
+from .adversarial import Pool, still
+from .painting import Steadiness, as_seen, inside, steady
+from .phases import Clock
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+__all__ = ["FEATURES", "Content", "ContentSettings", "generator", "streams"]
+
+FEATURES = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContentSettings(Steadiness):
+    style: PictureSet
+    """The pictures whose style it learns."""
+    w_c: Annotated[float, Ge(0)] = 4.0
+    """Weight of the content task. Raise it when things can no longer be told apart."""
+    w_g: Annotated[float, Gt(0)] = 1.0
+    """Weight of the adversary. Raise it when the result still looks like a photograph."""
+    apart: Annotated[int, Ge(0)] = 200
+    """Steps of phase one. Some hundreds: until the forms can be recognised."""
+    tv_weight: Annotated[float, Ge(0)] = 0.05
+    """Raise it against speckle in flat areas."""
+    pool: Annotated[int, Ge(0)] = 50
+    """Earlier paintings that the discriminator is shown again."""
+    discriminator_width: Annotated[int, Ge(8)] = 48
+    """Channels of its first layer. Wider sees more, and costs more."""
+
+
+def streams(recipe: Recipe) -> dict[str, Stream]:
+    settings: ContentSettings = recipe.objective
+    return {
+        "content": photographs(recipe),
+        "style": paintings(recipe, settings.style, "[content.style] pictures"),
+    }
+
+
+def generator(recipe: Recipe) -> Retention:
+    if recipe.generator.network != "mobile":
+        raise UsageError(
+            "E_SETTING",
+            f"the method 'content' cannot train the generator {recipe.generator.network!r}",
+            "its content branch is made for mobile's trunk",
+            'write [generator] network = "mobile"',
+        )
+    return Retention(recipe.generator.size)
+
+
+class Content:
+    def __init__(self, recipe: Recipe, features: None) -> None:
+        self.settings: ContentSettings = recipe.objective
+        self.generator = generator(recipe)
+        self.discriminator = Patches(width=self.settings.discriminator_width)
+        self.pool, self.clock = Pool(self.settings.pool, recipe.data.crop), Clock()
+        self.networks = nn.ModuleDict(
+            {
+                "generator": self.generator,
+                "discriminator": self.discriminator,
+                "pool": self.pool,
+                "clock": self.clock,
+            }
+        )
+        self.players = {"generator": self.generator, "discriminator": self.discriminator}
+        self.weights = {
+            "adversary": self.settings.w_g,
+            "forms": self.settings.w_c,
+            "retention": self.settings.w_c,
+            "variation": self.settings.tv_weight,
+            "discriminator": 1.0,
+            **self.settings.weights,
+        }
+        self.context = recipe.data.context
+
+    def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if player == "discriminator":
+            fake, real = self.discriminator(self.judged)[-1], self.discriminator(batch["style"])[-1]
+            return {"discriminator": (least_squares(fake, False) + least_squares(real, True)) / 2}
+
+        together = self.clock.tick() >= self.settings.apart
+        given, network = batch["content"], self.generator
+        features = network.features(given)
+        whole = network.style_branch(given, features)
+        painted = as_seen(inside(whole, self.context))
+        self.judged: Tensor = self.pool.exchange(painted)
+        forms = network.content_branch(features[1] if together else features[1].detach())
+        forms = inside(forms, self.context // 2).float()
+        with still(self.discriminator):
+            score = self.discriminator(painted)[-1]
+        terms = {
+            "adversary": least_squares(score, True),
+            "forms": losses.charbonnier(forms, grey_half(inside(given, self.context))),
+            "variation": losses.total_variation(painted),
+            **steady(self.settings, cast(Generator, network), given, whole, self.context),
+        }
+        if together:
+            terms["retention"] = losses.forms(grey_half(painted), forms.detach())
+        return terms
+
+
+def grey_half(x: Tensor) -> Tensor:
+    """Luminance at half the resolution: (N, 3, H, W) RGB -> (N, 1, H/2, W/2)."""
+    red, green, blue = x.float().split(1, dim=1)
+    return F.avg_pool2d(0.299 * red + 0.587 * green + 0.114 * blue, 2)
