@@ -32,12 +32,13 @@ class Percentiles:
 class Meter:
     """Told of each frame; a deque and two clocks, so that measuring costs nothing. Used from one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = _KEPT) -> None:
+        """`kept` measurements, the newest, are behind the percentiles."""
         self.frames = 0
         self._started: float | None = None
         self._recent: deque[float] = deque()
-        self._latency: deque[float] = deque(maxlen=_KEPT)
-        self._paint: deque[float] = deque(maxlen=_KEPT)
+        self._latency: deque[float] = deque(maxlen=kept)
+        self._paint: deque[float] = deque(maxlen=kept)
 
     def start(self) -> None:
         """The clock runs from here; without it, from the first frame."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 from .frame import Frame
 from .meter import Meter, Percentiles
@@ -65,7 +65,7 @@ def play(
     over = threading.Event()
     wanted = islice(source, skip, None) if skip else source
     frames: Iterable[Frame] = wanted if source.live or not sink.live else paced(wanted, over)
-    reader: Latest | Ahead = Latest(frames) if live else Ahead(frames)
+    reader: Latest[Frame] | Ahead[Frame] = Latest(frames) if live else Ahead(frames)
     stopped = False
     with reader, _setting(over), _writer(sink) as writer:
         for frame in reader:
@@ -113,13 +113,23 @@ def _setting(event: threading.Event) -> Iterator[None]:
         event.set()
 
 
-class _Reader:
+class Numbered(Protocol):
+    """What travels: frames, and what is made of them."""
+
+    @property
+    def index(self) -> int: ...
+
+
+T = TypeVar("T", bound=Numbered)
+
+
+class _Reader(Generic[T]):
     """Reads an iterable in a thread of its own. What the two kinds of readers share: errors, the end, ending early."""
 
-    def __init__(self, frames: Iterable[Frame]) -> None:
+    def __init__(self, frames: Iterable[T]) -> None:
         self._frames = frames
         self._changed = threading.Condition()
-        self._waiting: deque[Frame] = deque()
+        self._waiting: deque[T] = deque()
         self._error: BaseException | None = None
         self._ended = False
         self._closing = False
@@ -127,13 +137,13 @@ class _Reader:
         self._thread = threading.Thread(target=self._read, name="reading frames", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[T]:
         while not self.ended:
             frame = self.take()
             if frame is not None:
                 yield frame
 
-    def take(self, seconds: float | None = None) -> Frame | None:
+    def take(self, seconds: float | None = None) -> T | None:
         """The next frame; None where none comes within `seconds`, or none will: then `ended` is true. Raises what the
         source raised, after its last frame."""
         with self._changed:
@@ -182,12 +192,12 @@ class _Reader:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _store(self, frame: Frame) -> None:
+    def _store(self, frame: T) -> None:
         """Put the frame with those that wait; `_changed` is held."""
         raise NotImplementedError
 
 
-class Latest(_Reader):
+class Latest(_Reader[T]):
     """The newest frame, and only that: for live sources, where an old frame is worse than none.
 
     Replaced frames are counted in `dropped`, with those that the source itself counted in `Frame.index`
@@ -196,7 +206,7 @@ class Latest(_Reader):
 
     _last_index: int | None = None
 
-    def _store(self, frame: Frame) -> None:
+    def _store(self, frame: T) -> None:
         if self._waiting:
             self._waiting.clear()
             self.dropped += 1
@@ -206,14 +216,14 @@ class Latest(_Reader):
         self._waiting.append(frame)
 
 
-class Ahead(_Reader):
+class Ahead(_Reader[T]):
     """Every frame, in order, up to `depth` of them decoded ahead: for files."""
 
-    def __init__(self, frames: Iterable[Frame], depth: int = 4) -> None:
+    def __init__(self, frames: Iterable[T], depth: int = 4) -> None:
         self._depth = depth
         super().__init__(frames)
 
-    def _store(self, frame: Frame) -> None:
+    def _store(self, frame: T) -> None:
         self._changed.wait_for(lambda: len(self._waiting) < self._depth or self._closing)
         self._waiting.append(frame)
 

@@ -106,7 +106,9 @@ def test_ahead_gives_every_frame_in_order_and_reads_no_further_than_its_depth() 
 
 
 @pytest.mark.parametrize("reader", [Latest, Ahead])
-def test_an_error_of_the_source_reaches_the_for_loop(reader: type[Latest] | type[Ahead]) -> None:
+def test_an_error_of_the_source_reaches_the_for_loop(
+    reader: type[Latest[Frame]] | type[Ahead[Frame]],
+) -> None:
     taken = []
     with pytest.raises(OSError, match="the tape tore"), reader(failing_after(5)) as queue:
         for frame in queue:
@@ -115,7 +117,9 @@ def test_an_error_of_the_source_reaches_the_for_loop(reader: type[Latest] | type
 
 
 @pytest.mark.parametrize("reader", [Latest, Ahead])
-def test_breaking_out_ends_the_thread_even_of_an_endless_source(reader: type[Latest] | type[Ahead]) -> None:
+def test_breaking_out_ends_the_thread_even_of_an_endless_source(
+    reader: type[Latest[Frame]] | type[Ahead[Frame]],
+) -> None:
     with reader(frames(10**9)) as queue:
         for frame in queue:
             if frame.index >= 3:

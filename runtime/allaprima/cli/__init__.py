@@ -22,14 +22,14 @@ from ..errors import AllaPrimaError, DeviceError, UsageError
 __all__ = ["main"]
 
 # First what most people type. A subcommand that is not named here comes after them.
-ORDER = ["demo", "run", "styles", "cameras", "doctor", "check", "info", "train", "export", "import"]
+ORDER = ["demo", "run", "live", "styles", "cameras", "doctor", "check", "info", "train", "export", "import"]
 
 EXAMPLES = """\
 examples:
   allaprima demo                                   paint a short scene: no camera, file or network needed
   allaprima run holiday.mp4 --style starry --out painted.mp4
   allaprima run portrait.jpg --style starry --out portrait-starry.png --strength 0.7
-  allaprima run 0 --style starry --window          the first camera, live
+  allaprima live                                   the first camera, in a window; h shows the keys
   allaprima train recipes/starry.toml              then: allaprima export runs/starry
 
 exit status: 0 done, 2 usage, 3 input, 4 output, 5 some of a batch failed, 6 device or backend not available,

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,22 +19,30 @@ from ..opencv import import_cv2
 __all__ = ["WindowSink", "display_problem"]
 
 _STOP_KEYS = (27, ord("q"), ord("Q"))  # Esc
+_NO_KEY = 255  # -1, as waitKey says it
 
 
 class WindowSink:
     """Shows frames; `q`, Esc or closing the window stops. Used from the thread that made it, as window systems want.
 
     With `hold`, the last frame stays until any key is pressed or the window is closed: for a picture, which would
-    otherwise be gone as it appears.
+    otherwise be gone as it appears. Every other key goes to `on_key`.
     """
 
     live = True
 
-    def __init__(self, title: str = "Alla Prima", *, hold: bool = False) -> None:
+    def __init__(
+        self,
+        title: str = "Alla Prima",
+        *,
+        hold: bool = False,
+        on_key: Callable[[str], None] | None = None,
+    ) -> None:
         self.name = "window"
         self.notes: list[str] = []
         self._title = title
         self._hold = hold
+        self._on_key = on_key
         self._shown = False
         problem = display_problem()
         if problem is not None:
@@ -60,11 +68,18 @@ class WindowSink:
         if not self._shown:
             cv2.resizeWindow(self._title, frame.width, frame.height)
         cv2.imshow(self._title, cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
-        key = cv2.waitKey(1) & 0xFF
+        wanted = self.look()
+        self._shown = True
+        return wanted
+
+    def look(self) -> bool:
+        """Hear what the viewer does, without a new frame: a window that does not listen counts as hung. False: stop."""
+        key = self._cv2.waitKey(1) & 0xFF
         if key in _STOP_KEYS or (self._shown and self._closed()):
             self._hold = False
             return False
-        self._shown = True
+        if self._on_key is not None and key != _NO_KEY:
+            self._on_key(chr(key))
         return True
 
     def __enter__(self) -> Self:

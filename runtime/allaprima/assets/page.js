@@ -1,0 +1,44 @@
+// The page of `allaprima live --page`: the stream, a line of figures, and the same keys as the window.
+const token = new URLSearchParams(location.search).get("token") || "";
+const where = (path) => path + (token ? "?token=" + encodeURIComponent(token) : "");
+const picture = document.getElementById("picture");
+const line = document.getElementById("status");
+
+picture.src = where("stream");
+picture.onerror = () => setTimeout(() => { picture.src = where("stream") + (token ? "&" : "?") + "again=" + Date.now(); }, 1000);
+
+function press(key) {
+  fetch(where("key"), {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Allaprima": "page" },
+    body: JSON.stringify({ key }),
+  });
+}
+
+async function look() {
+  try {
+    const answer = await fetch(where("status"));
+    const { line: text, keys } = await answer.json();
+    line.textContent = text;
+    const nav = document.getElementById("keys");
+    if (!nav.children.length) {
+      for (const [key, help] of Object.entries(keys)) {
+        const button = document.createElement("button");
+        button.textContent = help;
+        button.title = key === " " ? "space" : key;
+        button.onclick = () => press(key);
+        nav.append(button);
+      }
+      addEventListener("keydown", (event) => {
+        if (event.key in keys && !event.ctrlKey && !event.metaKey && !event.altKey) {
+          event.preventDefault();
+          press(event.key);
+        }
+      });
+    }
+  } catch {
+    line.textContent = "the painter has gone";
+  }
+}
+look();
+setInterval(look, 1000);
