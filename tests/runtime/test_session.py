@@ -53,7 +53,18 @@ class Painter:
 
     @property
     def report(self) -> Report:
-        return Report(self.style, "fake 1.0", "fake", "fp32", "fp32", (64, 48), 0, {}, [])
+        return Report(
+            style=self.style,
+            line="fake 1.0",
+            backend="fake",
+            precision="fp32",
+            variant="fp32",
+            edges="rgb",
+            size=(64, 48),
+            restarts=0,
+            passed_over={},
+            degraded=[],
+        )
 
 
 class Kept(NullSink):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..engines import Building
     from ..frame import Frame
     from ..meter import Meter
+    from ..painting import Painting
     from ..sinks import Sink
     from ..sources.source import Source
     from ..stylizer import Stylizer
@@ -108,7 +109,7 @@ def build_told(every_s: float = 2.0) -> Callable[[Building], None]:
 
 def paint(
     source: Source,
-    stylizer: Callable[[], Stylizer],
+    stylizer: Callable[[], Stylizer | Painting],
     target: str | Path,
     *,
     overwrite: bool = False,
@@ -153,26 +154,32 @@ def paint(
         "passed_over": report.passed_over,
         "resumed_after": done,
         **settings.write(played),
+        "skipped": getattr(painter, "skipped", 0),
         "notes": [*notes, *report.degraded],
     }
 
 
 def keep_chunks(
-    source: Source, painter: Stylizer, sink: Sink, unfinished: Literal["refuse", "resume", "restart"]
+    source: Source,
+    painter: Stylizer | Painting,
+    sink: Sink,
+    unfinished: Literal["refuse", "resume", "restart"],
 ) -> int:
     """Have the sink keep chunks, where the same frames would be painted again; how many it has already."""
     from .. import __version__
     from ..files import fingerprint
     from ..sinks import VideoSink
     from ..sources import VideoSource
+    from ..stylizer import Stylizer
 
     if not isinstance(source, VideoSource) or not isinstance(sink, VideoSink):
         return 0
-    if painter.bundle.manifest.states:
+    if not isinstance(painter, Stylizer) or painter.bundle.manifest.states:
         if unfinished == "resume":
             raise UsageError(
                 "E_RESUME_STATES",
-                f"cannot resume with style {painter.bundle.manifest.name!r}",
+                f"cannot resume with style {painter.report.style!r}"
+                + ("" if isinstance(painter, Stylizer) else " and what is around it"),
                 "it remembers earlier frames, and a file does not hold what it remembered",
                 "paint it anew, without --resume",
             )

@@ -11,9 +11,10 @@ from .job import open_stylizer
 if TYPE_CHECKING:
     from ..masks import Weights
     from ..mix import Mixture
+    from ..painting import Painting
     from ..stylizer import Stylizer
 
-__all__ = ["add_painting_arguments", "open_mixture", "open_painter", "open_weights"]
+__all__ = ["add_painting_arguments", "open_painter", "open_painting", "open_weights"]
 
 DEFAULT_AMOUNT = 0.8
 
@@ -59,14 +60,32 @@ def open_weights(args: argparse.Namespace) -> list[Weights]:
     return weights
 
 
+def open_painting(
+    args: argparse.Namespace, size: tuple[int, int], weights: list[Weights]
+) -> Stylizer | Painting:
+    """The style of `args`, and around it what else they ask for; the bare style where that is nothing."""
+    from ..painting import Painting
+    from ..temporal import Stabiliser, Still
+
+    if not (args.mix or weights or args.stabilise or args.skip_static):
+        return open_stylizer(args.style, args, size)
+    painter = open_painter(args.mix or args.style, args, size)
+    try:
+        return Painting(
+            painter,
+            weights=weights,
+            stabiliser=Stabiliser(args.stabilise) if args.stabilise else None,
+            still=Still() if args.skip_static else None,
+        )
+    except BaseException:
+        painter.close()
+        raise
+
+
 def open_painter(style: str, args: argparse.Namespace, size: tuple[int, int]) -> Stylizer | Mixture:
     """`style`, or the mixture where `--mix` asks for it under that name, warm for frames of `size` (width, height)."""
-    if args.mix is not None and style == args.mix:
-        return open_mixture(args, size)
-    return open_stylizer(style, args, size)
-
-
-def open_mixture(args: argparse.Namespace, size: tuple[int, int]) -> Mixture:
     from ..mix import Mixture, parse_mix
 
-    return Mixture(parse_mix(args.mix), lambda style: open_stylizer(style, args, size))
+    if style == args.mix:
+        return Mixture(parse_mix(style), lambda one: open_stylizer(one, args, size))
+    return open_stylizer(style, args, size)

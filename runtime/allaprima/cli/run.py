@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BatchError, InputError, OutputError, RunError, UsageError
-from .job import add_style_arguments, in_words, open_stylizer, paint, tell, wanted_size
+from .job import add_style_arguments, in_words, paint, tell, wanted_size
+from .painter import add_painting_arguments, open_painting, open_weights
 
 if TYPE_CHECKING:
+    from ..painting import Painting
     from ..sources import PictureFolder
     from ..stylizer import Stylizer
 
@@ -33,13 +35,14 @@ KEPT_VIDEOS = (".mp4", ".mkv", ".mov", ".m4v")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument(
-        "--style", required=True, metavar="STYLE", help="a style's name, or the path of a .prima bundle"
+        "--style", metavar="STYLE", help="a style's name, or the path of a .prima bundle; or several: --mix"
     )
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--out", metavar="PATH", help="a picture, a video (.mp4 .mkv .mov .webm) or a folder")
     target.add_argument("--window", action="store_true", help="show it; q or Esc closes")
     target.add_argument("--virtual-camera", action="store_true", help="be a camera for other programs")
     add_style_arguments(parser)
+    add_painting_arguments(parser)
     parser.add_argument("--size", metavar="WxH", help="shrink frames into this box first, e.g. 1280x720")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     unfinished = parser.add_mutually_exclusive_group()
@@ -61,6 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if (args.style is None) == (args.mix is None):
+        raise UsageError(
+            "E_USAGE", "it takes a style", "either --style or --mix", "allaprima styles lists them"
+        )
     if os.path.isdir(args.source):  # unlike Path.is_dir, false for a name that cannot be
         return run_folder(args)
     from ..sources import open_source
@@ -70,9 +77,10 @@ def run(args: argparse.Namespace) -> int:
         open_source(args.source, size=wanted_size(args.size), on_corrupt=args.on_corrupt) as source,
     ):
         size = (source.width, source.height)
+        weights = open_weights(args)
         summary = paint(
             source,
-            lambda: stack.enter_context(open_stylizer(args.style, args, size)),
+            lambda: _opened(stack, open_painting(args, size, weights)),
             target_of(args, live=source.live, picture=source.frames == 1),
             overwrite=args.overwrite,
             quiet=args.json,
@@ -95,12 +103,12 @@ def target_of(args: argparse.Namespace, *, live: bool, picture: bool) -> str:
     known = KEPT_PICTURES if picture else KEPT_VIDEOS
     suffix = source.suffix.lower() if source.suffix.lower() in known else known[0]
     stem = args.source.partition(":")[0] if args.source.startswith("bars:") else source.stem
-    return f"{stem}-{style_word(args.style)}{suffix}"
+    return f"{stem}-{style_word(args)}{suffix}"
 
 
-def style_word(style: str) -> str:
-    """`path/to/starry.prima` -> `starry`."""
-    return Path(style).name.removesuffix(".prima").removesuffix(".onnx")
+def style_word(args: argparse.Namespace) -> str:
+    """`path/to/starry.prima` -> `starry`; `mix` for several."""
+    return "mix" if args.mix else Path(args.style).name.removesuffix(".prima").removesuffix(".onnx")
 
 
 def run_folder(args: argparse.Namespace) -> int:
@@ -112,7 +120,14 @@ def run_folder(args: argparse.Namespace) -> int:
         raise UsageError(
             "E_USAGE", f"{folder} is a folder: it is painted into a folder", next="give --out FOLDER"
         )
-    out = Path(args.out or f"{folder.resolve().name}-{style_word(args.style)}")
+    if args.stabilise or args.skip_static:
+        raise UsageError(
+            "E_USAGE",
+            "pictures of a folder do not follow each other",
+            next="leave out --stabilise and --skip-static",
+        )
+    weights = open_weights(args)
+    out = Path(args.out or f"{folder.resolve().name}-{style_word(args)}")
     found = pictures_in(folder)
     # paintings of an earlier run inside the folder are not painted again
     found.pictures = [path for path in found.pictures if not path.resolve().is_relative_to(out.resolve())]
@@ -126,11 +141,11 @@ def run_folder(args: argparse.Namespace) -> int:
     targets = targets_in(out, found)
     failed = 0
     with ExitStack() as stack:
-        opened: list[Stylizer] = []  # at the first picture; other sizes only restart its backend
+        opened: list[Stylizer | Painting] = []  # at the first picture; other sizes only restart its backend
 
-        def stylizer() -> Stylizer:
+        def stylizer() -> Stylizer | Painting:
             if not opened:
-                opened.append(stack.enter_context(open_stylizer(args.style, args, size)))
+                opened.append(_opened(stack, open_painting(args, size, weights)))
             return opened[0]
 
         for path, target in targets.items():
@@ -182,3 +197,8 @@ def targets_in(out: Path, found: PictureFolder) -> dict[Path, Path]:
             )
         targets[path] = target
     return targets
+
+
+def _opened(stack: ExitStack, painter: Stylizer | Painting) -> Stylizer | Painting:
+    stack.callback(painter.close)
+    return painter

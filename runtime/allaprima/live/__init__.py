@@ -1,8 +1,11 @@
 """Live painting: a camera in, and a window, a virtual camera, recordings and streams out, at the same time.
 
-with open_source("0", reconnect=True) as source, Outputs(tell=print) as outputs:
-    session = Session(source, Easel(open_painter), outputs=outputs, window=...)
-    session.run()
+    session = Session(source, easel, outputs=outputs)
+    session.window = WindowSink(on_key=session.press)
+    outputs.add("recording", lambda: VideoSink("a.mp4", like=source))
+    print(session.run().line)
+
+docs/live.md has a whole example.
 """
 
 from __future__ import annotations

@@ -193,9 +193,12 @@ class Session:
                     break
                 if self.window is None and not self._outputs.names:
                     break  # nobody watches any more
-            return self.status(whole=True)
+            whole = self.status(whole=True)
         finally:
             self._close(frames, reader)
+        return replace(
+            whole, frames=self._whole.frames
+        )  # with those that were still on their way into a file
 
     def status(self, *, whole: bool = False) -> Status:
         """The figures of the last seconds, or of the `whole` run."""
