@@ -159,8 +159,11 @@ class Outputs:
         self.close()
 
     def _let_go(self, name: str) -> None:
-        branch = self._branches.pop(name)
-        branch.close()
+        branch = self._branches[name]
+        try:
+            branch.close()  # what is still on its way is shown under its name
+        finally:
+            del self._branches[name]
         notes = list(branch.sink.notes)
         if branch.left_out:
             notes.append(f"{branch.left_out} frames were left out, because its encoder was too slow")
