@@ -6,7 +6,7 @@
 
 What moves pixels moves bytes, a quarter of the floats, in runs of a cell's row. The sum is made with channels
 last; so the two transposes around the network stand alone, and OpenVINO, whose convolutions want channels last
-anyway, leaves them out. TensorRT wants the Cast before and after them, too.
+anyway, leaves them out. Cards get the casts outermost: `allaprima.onnx_floats`.
 
 Strength 0 gives the picture back bit for bit in every precision: a byte is exact in bf16 and fp16, it is multiplied
 by one, and nothing is added to it but one half. The forms were chosen by timing: docs/performance.md.
@@ -138,10 +138,13 @@ def _open_sizes(graph: Graph, period: int, stride: int, margin: int, scale: int)
 
     first, second, third = number(0), number(1), number(2)
     size = graph.node("Slice", graph.node("Shape", "image"), second, number(3))  # height, width
-    lacking = graph.node("Mod", graph.node("Neg", size), graph.constant([stride, stride]))
-    around = graph.constant([margin, margin])
-    after = graph.node("Add", lacking, around)  # bottom, right
-    padded = graph.node("Add", graph.node("Add", size, around), after)
+    # Not by Mod of a negative: TensorRT cannot tell that such a size is positive, and refuses networks that resize.
+    strides, around = graph.constant([stride, stride]), graph.constant([margin, margin])
+    steps = graph.node(
+        "Div", graph.node("Add", size, graph.constant([stride - 1] * 2)), strides
+    )  # rounded up
+    padded = graph.node("Add", graph.node("Mul", steps, strides), graph.constant([2 * margin] * 2))
+    after = graph.node("Sub", graph.node("Sub", padded, size), around)  # bottom, right
     cells = graph.node("Div", padded, graph.constant([period, period]))  # rows, columns
     rows, columns = graph.node("Slice", cells, first, second), graph.node("Slice", cells, second, third)
     p, three_p = number(period), number(3 * period)

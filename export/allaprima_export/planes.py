@@ -166,8 +166,9 @@ def _open_places(graph: Graph, period: int, stride: int, margin: int) -> dict[st
         return graph.node("Slice", graph.node("Shape", plane), number(1), number(3))  # height, width
 
     size = size_of("y")
-    lacking = graph.node("Mod", graph.node("Neg", size), number(stride, stride))
-    padded_y = graph.node("Add", graph.node("Add", size, lacking), number(2 * margin, 2 * margin))
+    strides = number(stride, stride)
+    steps = graph.node("Div", graph.node("Add", size, number(stride - 1, stride - 1)), strides)  # rounded up
+    padded_y = graph.node("Add", graph.node("Mul", steps, strides), number(2 * margin, 2 * margin))
     cells = graph.node("Div", padded_y, number(period, period))
     rows, columns = (graph.node("Slice", cells, number(at), number(at + 1)) for at in (0, 1))
     places = {}
