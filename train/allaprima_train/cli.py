@@ -1,9 +1,13 @@
-"""`allaprima train RECIPE`: from a recipe to a run folder."""
+"""`allaprima train RECIPE`: from a recipe to a run folder.
+
+torchrun --nproc-per-node 4 -m allaprima train RECIPE      the same on several GPUs or machines
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -54,13 +58,14 @@ def run(args: argparse.Namespace) -> int:
     here = Run(args.out or Path("runs") / recipe.name)
     if args.resume and args.out is None and args.recipe == Run(args.recipe.parent).recipe_file:
         here = Run(args.recipe.parent)  # the run's own recipe names the run
-    if here.recipe_file.exists() and not args.resume and not args.overwrite:
+    speaks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, the first
+    if speaks and here.recipe_file.exists() and not args.resume and not args.overwrite:
         raise OutputError(
             "E_OUTPUT_EXISTS",
             f"{here.folder} holds a run already",
             next="--resume, --overwrite or another --out",
         )
-    with Progress(as_json=args.json) as progress:
+    with Progress(as_json=args.json, silent=not speaks) as progress:
         train(
             recipe,
             here,
@@ -69,8 +74,9 @@ def run(args: argparse.Namespace) -> int:
             features=args.features,
             device=args.device,
             on_step=progress.step,
+            on_evaluation=progress.evaluation,
         )
-    if not args.json:
+    if speaks and not args.json:
         print(f"trained {recipe.name} into {here.folder}; look at {here.samples}")
         print(f"next: allaprima export {here.folder} --out {bundle_name(recipe.name)}.prima")
     return 0
@@ -79,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 class Progress:
     """Steps on the terminal (rich) or, for programs, as JSON lines."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, silent: bool = False) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
@@ -93,7 +99,7 @@ class Progress:
             TimeRemainingColumn(),
             TextColumn("left"),
             console=Console(stderr=True),
-            disable=as_json,
+            disable=as_json or silent,
         )
         self.task = self.bar.add_task("training", total=None, figures="")
         self.begun = False
@@ -117,3 +123,11 @@ class Progress:
             self.begun = True
         figures = f"loss {step.loss:.3f}  {step.pictures_per_s:.1f} pictures/s"
         self.bar.update(self.task, completed=step.step, figures=figures)
+
+    def evaluation(self, found) -> None:  # type: ignore[no-untyped-def]  # a loop.Evaluation
+        if self.as_json:
+            line = {"step": found.step, **found.figures, "shortfall": found.shortfall, "best": found.best}
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+        else:
+            self.bar.console.print(found.line, markup=False, highlight=False)

@@ -10,6 +10,7 @@ likes, not in one `forward`; a player's gradients go in one piece, which for net
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
@@ -64,6 +65,7 @@ class Several:
                 "training on several processes needs Lightning Fabric",
                 next="pip install 'allaprima[scale]'",
             ) from None
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets on every process
         kind = (device or ("cuda" if torch.cuda.is_available() else "cpu")).split(":")[0]
         here = int(environment.get("LOCAL_WORLD_SIZE", environment["WORLD_SIZE"]))
         self.fabric: Any = Fabric(
