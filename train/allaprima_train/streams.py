@@ -45,12 +45,13 @@ def content(recipe: Recipe) -> Crops:
 
 
 def style(recipe: Recipe, pictures: PictureSet, setting: str, *, lane: int = 1) -> Crops:
-    """(3, crop, crop) uint8: crops of an unpaired set. `setting` names the set in errors: `[cut.style] pictures`.
+    """(3, side, side) uint8, side = crop + 2 context: of an unpaired set. `setting` names it: `[cut.style] pictures`.
 
     Raises InputError E_DATA_EMPTY for a place without pictures.
     """
+    side = recipe.data.crop + 2 * recipe.data.context
     found = find_pictures(pictures.pictures, setting)
-    return Crops(found, Cut.of_set(pictures, recipe.data.crop), recipe.seed, lane)
+    return Crops(found, Cut.of_set(pictures, side), recipe.seed, lane)
 
 
 def target(recipe: Recipe, pictures: PictureSet, setting: str) -> Crops:

@@ -84,7 +84,7 @@ class StyleBlock(nn.Module):
 
 
 class Mapping(nn.Module):
-    """Code (N, CODE), of any length but 0 -> w (N, CODE): what is entangled in the code may be straight in w."""
+    """Code (..., CODE) -> w (..., CODE): what is entangled in the code may be straight in w."""
 
     def __init__(self, layers: int = 4) -> None:
         super().__init__()
@@ -93,16 +93,19 @@ class Mapping(nn.Module):
             nn.init.normal_(layer.weight, std=(2 / CODE) ** 0.5)  # type: ignore[arg-type]
 
     def forward(self, code: Tensor) -> Tensor:
-        x = code * (code.square().mean(1, keepdim=True) + EPSILON).rsqrt()
+        x = code * (code.square().mean(-1, keepdim=True) + EPSILON).rsqrt()
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.2)
         return x
 
 
 class Modulated(Mobile):
-    """`Mobile` with the controls `code` (64 numbers) and `truncation` (0: the mean style, 1: the code's own)."""
+    """`Mobile` with the controls `code` (64 numbers) and `truncation` (0: the mean style, 1: the code's own).
 
-    controls = (
+    A code is given for the whole batch, (64,), for each picture, (N, 64), or for each of its blocks, (N, blocks, 64).
+    """
+
+    controls: tuple[Control, ...] = (
         Control(
             name="code",
             shape=(CODE,),
@@ -130,11 +133,8 @@ class Modulated(Mobile):
         """(N, 48, H/4, W/4) unshuffled pixels -> the paint on them, same shape: all that is exported."""
         code, truncation = controls
         mean = self.get_buffer("mean")
-        own = self.mapping(code.reshape(-1, CODE))
-        return self.styled(packed, [mean + truncation.reshape(-1, 1) * (own - mean)] * len(self.blocks))
-
-    def styled(self, packed: Tensor, styles: list[Tensor]) -> Tensor:
-        """The paint with a w of its own, (N or 1, CODE), for each block: how styles are mixed while training."""
+        w = mean + truncation.reshape(-1, 1) * (self.mapping(code) - mean)
+        styles = w.unbind(1) if code.ndim == 3 else [w.reshape(-1, CODE)] * len(self.blocks)
         stem = F.relu(self.stem(packed))
         x = F.relu(self.down(stem))
         for block, w in zip(self.blocks, styles, strict=True):

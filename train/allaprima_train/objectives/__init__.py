@@ -68,6 +68,11 @@ OBJECTIVES = {
     "perceptual": (".perceptual", "PerceptualSettings", "Perceptual"),
     "content": (".content", "ContentSettings", "Content"),
     "doubletail": (".doubletail", "DoubleTailSettings", "DoubleTailed"),
+    "cyclegan": (".cyclegan", "CycleGanSettings", "CycleGan"),
+    "cut": (".cut", "CutSettings", "Cut"),
+    "stargan": (".stargan", "StarGanSettings", "StarGan"),
+    "pix2pix": (".pix2pix", "Pix2PixSettings", "Pix2Pix"),
+    "stylegan": (".stylegan", "StyleGanSettings", "StyleGan"),
     "restore": (".restore", "RestoreSettings", "Restore"),
 }
 

@@ -1,14 +1,16 @@
-"""What adversarial methods share: an opponent that holds still while it judges, and a pool of earlier paintings."""
+"""What adversarial methods share: opponents that hold still, a pool of earlier paintings, a clock, a penalty."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Pool", "still"]
+from .. import losses_gan
+
+__all__ = ["Clock", "Pool", "gradient_penalty", "still"]
 
 
 @contextmanager
@@ -55,3 +57,31 @@ class Pool(nn.Module):
                 judged[place] = pictures[chosen].float() / 255
                 pictures[chosen] = kept
         return judged
+
+
+class Clock(nn.Module):
+    """Steps that an objective has taken, for what happens at some of them only; in a buffer, as `Pool`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def tick(self) -> int:
+        """The number of this step, from 0."""
+        self.get_buffer("steps").add_(1)
+        return self.now - 1
+
+    @property
+    def now(self) -> int:
+        return int(self.get_buffer("steps"))
+
+
+def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, every: int) -> Tensor:
+    """R1 (losses_gan.py) at real pictures (N, 3, H, W), in fp32 whatever the precision is around it.
+
+    Times `every`, the steps from one to the next: penalties that come seldom must count for more (Karras 2020, lazy
+    regularisation).
+    """
+    with torch.autocast(real.device.type, enabled=False):
+        looked_at = real.detach().float().requires_grad_(True)
+        return every * losses_gan.r1(score(looked_at), looked_at)

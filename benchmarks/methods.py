@@ -1,0 +1,171 @@
+"""Does a training method show its effect within a few hundred steps? A contact sheet to look at, and what it measures.
+
+    python benchmarks/methods.py cyclegan --out runs/methods
+
+Trains the method's recipe on small crops of real pictures, by the loop that users train with, then paints photographs
+that it never saw: photograph above, paintings below, a row for each position of the generator's controls. Measured by
+VGG-19, as `losses.py` defines them: `structure`, how far the painting is from its photograph (0: the same, 1:
+unrelated), and `style`, how far its Grams are from the mean ones of the set that it learned from, beside the same
+for the untouched photographs. `pix2pix` needs pairs: its answers are what another network (mosaic.onnx of the shared
+peers, instance norm, 20 times the size) paints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import lines
+import numpy as np
+import tomlkit
+import torch
+from PIL import Image
+from torch import Tensor
+
+from allaprima_train import losses
+from allaprima_train.data import read_picture
+from allaprima_train.features import Vgg19, load_features
+from allaprima_train.frame_model import FrameModel, to_unit
+from allaprima_train.generators.controls import as_tensors, positions
+from allaprima_train.loop import Step, train
+from allaprima_train.objectives import objective_streams
+from allaprima_train.recipe import Recipe, parse_recipe
+from allaprima_train.run import Run
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+GRAMS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
+
+
+def main() -> None:
+    parser = lines.arguments(__doc__)
+    parser.add_argument("method", help="a recipe in recipes/, without .toml")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--crop", type=int, default=96)
+    parser.add_argument("--out", type=Path, default=Path("runs/methods"))
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
+    args = parser.parse_args()
+    if not lines.SHARED.is_dir():
+        sys.exit(f"cannot train: there are no pictures in {lines.SHARED}")
+    features = load_features()
+    recipe = shortened(args)
+    seen: list[Step] = []
+    began = time.perf_counter()
+    run = train(recipe, Run(args.out / args.method), on_step=seen.append)
+    seconds = time.perf_counter() - began
+    generator, _ = run.generator()
+    photos = held_out()
+    rows = painted(generator, photos)
+    sheet(photos, rows).save(run.folder / "sheet.png")
+    wanted = style_grams(recipe, features)
+    lines.report(
+        "methods",
+        {
+            "what": f"{args.method}, {recipe.generator.network}-{recipe.generator.size}, {args.steps} steps of "
+            f"{recipe.train.batch} x {recipe.data.crop} px",
+            "machine": lines.machine(),
+            "versions": lines.versions("torch"),
+            "seconds": round(seconds, 1),
+            "first": seen[0].terms,
+            "last": seen[-1].terms,
+            "measured": {
+                label: measured(row, photos, features, wanted)
+                for label, row in {"untouched": photos, **rows}.items()
+            },
+            "sheet": str(run.folder / "sheet.png"),
+        },
+        keep=args.keep,
+    )
+
+
+def shortened(args: argparse.Namespace) -> Recipe:
+    """The method's recipe for some minutes on two processors."""
+    table: dict[str, Any] = tomllib.loads((RECIPES / f"{args.method}.toml").read_text("utf-8"))
+    table["data"] |= {"crop": args.crop, "context": 16, "workers": 1}
+    table["train"] |= {"steps": args.steps, "ema": 0.98, "sample_every": args.steps, "save_every": args.steps}
+    own = table[table["method"]]
+    if "discriminator_width" in own:
+        own["discriminator_width"] = 32
+    if table["method"] == "pix2pix":
+        folders = pairs(args.out / "pairs", 200)
+        table["data"]["content"], own["target"] = [str(folders[0])], {"pictures": [str(folders[1])]}
+    return parse_recipe(tomlkit.dumps(table), args.method, args.overrides)
+
+
+def pairs(folder: Path, count: int) -> tuple[Path, Path]:
+    """`count` photographs and what mosaic.onnx makes of them, in two folders; made once."""
+    import onnxruntime
+
+    given, answers = folder / "photos", folder / "answers"
+    if answers.is_dir() and len(list(answers.iterdir())) == count:
+        return given, answers
+    given.mkdir(parents=True, exist_ok=True)
+    answers.mkdir(exist_ok=True)
+    session = onnxruntime.InferenceSession(lines.SHARED / "peers" / "mosaic.onnx")
+    name = session.get_inputs()[0].name
+    for path in sorted((lines.SHARED / "content" / "photos").glob("*.jpg"))[:count]:
+        photo = read_picture(path)
+        photo = photo.crop((0, 0, min(288, photo.width) // 8 * 8, min(288, photo.height) // 8 * 8))
+        photo.save(given / f"{path.stem}.png")
+        (answer,) = session.run(None, {name: np.array(photo, np.float32).transpose(2, 0, 1)[None]})
+        pixels = answer[0].transpose(1, 2, 0).clip(0, 255).round().astype(np.uint8)
+        Image.fromarray(pixels[: photo.height, : photo.width]).save(answers / f"{path.stem}.png")
+    return given, answers
+
+
+def held_out() -> list[Tensor]:
+    """Six Kodak photographs at half size: (1, H, W, 3) uint8."""
+    files = sorted((lines.SHARED / "content" / "eval").glob("*.png"))[:6]
+    return [torch.from_numpy(np.array(read_picture(path).reduce(2)))[None] for path in files]
+
+
+@torch.no_grad()
+def painted(generator: Any, photos: list[Tensor]) -> dict[str, list[Tensor]]:
+    """By position of the controls, the paintings of all photographs."""
+    model = FrameModel(generator.folded()).eval()
+    return {
+        label: [model(photo, torch.ones(1), *as_tensors(generator.controls, values)) for photo in photos]
+        for label, values in {"default": {}, **positions(generator.controls)}.items()
+    }
+
+
+def sheet(photos: list[Tensor], rows: dict[str, list[Tensor]]) -> Image.Image:
+    side = 384
+    whole = Image.new("RGB", (side * len(photos), side * (1 + len(rows))), "white")
+    for y, row in enumerate([photos, *rows.values()]):
+        for x, picture in enumerate(row):
+            tile = Image.fromarray(picture[0].numpy())
+            tile.thumbnail((side, side))
+            whole.paste(tile, (x * side, y * side))
+    return whole
+
+
+@torch.no_grad()
+def style_grams(recipe: Recipe, features: Vgg19, count: int = 64) -> list[Tensor]:
+    """Mean Grams of crops of the set that was learned from; of several sets, of all."""
+    streams = objective_streams(recipe)
+    stream = streams["style"] if "style" in streams else streams["target"]
+    grams = [
+        [losses.gram(found[layer]) for layer in GRAMS]
+        for found in (features(to_unit(stream[number][None]), GRAMS) for number in range(count))
+    ]
+    return [torch.stack(layer).mean(0) for layer in zip(*grams, strict=True)]
+
+
+@torch.no_grad()
+def measured(
+    row: list[Tensor], photos: list[Tensor], features: Vgg19, wanted: list[Tensor]
+) -> dict[str, float]:
+    structure, style = [], []
+    for picture, photo in zip(row, photos, strict=True):
+        ours, theirs = (features(to_unit(x).permute(0, 3, 1, 2), GRAMS) for x in (picture, photo))
+        structure.append(float(losses.structure(ours["relu3_4"], theirs["relu3_4"])))
+        style.append(float(losses.style([losses.gram(ours[layer]) for layer in GRAMS], wanted)))
+    return {"structure": round(float(np.mean(structure)), 3), "style": round(float(np.mean(style)), 3)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""`stylegan`: a frame generator with a style code, mapped, modulated, mixed and truncated (StyleGAN 2, Karras 2020).
+
+    generator       adversarial_weight * softplus(-D(G(x, z))) + structure_weight * structure
+                    + diversity_weight * diversity, plus holding the painting steady
+    discriminator   softplus(-D(y)) + softplus(D(G(x, z))) + r1_weight * |dD/dx|^2
+
+x is a photograph, y a crop of one of the paintings, z a code by chance. What in StyleGAN is a constant the
+convolutions begin with, is the frame here; so the code decides how to paint and not what. In the exported graph the
+code and the truncation are controls: a code that wanders paints every minute of a video differently, and nothing
+flickers.
+
+As in the paper: mapping network, modulated and normalised kernels (modulated.py), style mixing, truncation towards
+the mean of w kept as a running average, logistic loss with lazy R1. Not: noise inputs (they flicker), path length
+regularisation (codes are held apart by `diversity` instead), growing resolutions. `structure` (losses.py) keeps
+what is painted recognisable.
+
+Its weights are a start for other trainings of the same network: `init_from`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast
+
+import torch
+from annotated_types import Ge, Le
+from torch import Tensor, nn
+
+from allaprima.errors import UsageError
+
+from .. import losses
+from ..discriminators import Patches
+from ..features import VGG19, Vgg19
+from ..frame_model import paint
+from ..generators import Generator
+from ..generators.modulated import CODE, Modulated
+from ..losses_gan import diversity, softplus
+from ..recipe import PictureSet
+from ..streams import Stream, content, style
+from .adversarial import Clock, gradient_penalty, still
+from .painting import Steadiness, as_seen, inside, steady
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+__all__ = ["FEATURES", "StyleGan", "StyleGanSettings", "generator", "streams"]
+
+FEATURES = VGG19
+CONTENT_LAYER = "relu3_4"
+
+MEAN_RATE = 0.005  # of the running average of w, a step
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleGanSettings(Steadiness):
+    style: PictureSet
+    """The paintings: the more they differ, the more there is for the code to choose from."""
+    adversarial_weight: Annotated[float, Ge(0)] = 1.0
+    """Raise it when the result still looks like a photograph."""
+    structure_weight: Annotated[float, Ge(0)] = 1.0
+    """Raise it when things can no longer be told apart."""
+    diversity_weight: Annotated[float, Ge(0)] = 1.0
+    """Raise it when different codes look alike."""
+    mixing: Annotated[float, Ge(0), Le(1)] = 0.5
+    """Share of pictures painted with two codes, one for the first blocks and one for the others: each block then
+    has to do with its own."""
+    r1_weight: Annotated[float, Ge(0)] = 1.0
+    """Raise it when the discriminator's loss falls to nothing and the generator's soars."""
+    r1_every: Annotated[int, Ge(1)] = 16
+    """Steps from one gradient penalty to the next."""
+    discriminator_width: Annotated[int, Ge(8)] = 64
+    """Channels of its first layer: less is faster, and finds less out."""
+
+
+def streams(recipe: Recipe) -> dict[str, Stream]:
+    return {
+        "content": content(recipe),
+        "style": style(recipe, recipe.objective.style, "[stylegan.style] pictures"),
+    }
+
+
+def generator(recipe: Recipe) -> Modulated:
+    """`mobile` with modulated convolutions."""
+    if recipe.generator.network != "mobile":
+        raise UsageError(
+            "E_SETTING",
+            f"[generator] network = {recipe.generator.network!r} does not work with the method 'stylegan'",
+            "only mobile has modulated convolutions",
+            "choose mobile",
+        )
+    return Modulated(recipe.generator.size)
+
+
+class StyleGan:
+    def __init__(self, recipe: Recipe, features: Vgg19) -> None:
+        self.settings: StyleGanSettings = recipe.objective
+        self.context, self.features = recipe.data.context, features
+        painter = generator(recipe)
+        # without norm: the penalty is about single pictures
+        discriminator = Patches(width=self.settings.discriminator_width, normalised=False)
+        self.networks = nn.ModuleDict(
+            {"generator": painter, "discriminator": discriminator, "clock": Clock()}
+        )
+        self.players = {"generator": painter, "discriminator": discriminator}
+        chosen = self.settings
+        self.weights = {
+            "adversarial": chosen.adversarial_weight,
+            "structure": chosen.structure_weight,
+            "diversity": chosen.diversity_weight,
+            "discriminator": 1.0,
+            "r1": chosen.r1_weight,
+            **chosen.weights,
+        }
+        self.painted: Tensor | None = None  # of this step, for the discriminator's turn
+
+    def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if player == "discriminator":
+            return self._found_out(inside(batch["style"], self.context))
+        photo = batch["content"]
+        painter, discriminator = cast(Generator, self.networks["generator"]), self.networks["discriminator"]
+        code, other = (torch.randn(len(photo), CODE).to(photo.device) for _ in range(2))
+        whole = photo.new_ones(1)  # truncation is for afterwards
+        self._follow(code)
+        mixed = as_seen(paint(painter, photo, controls=[self._mixed(code), whole]))
+        differently = paint(painter, photo, controls=[other, whole])
+        shown = inside(mixed, self.context)
+        self.painted = shown.detach()
+        with torch.no_grad():
+            wanted = self.features(inside(photo, self.context), (CONTENT_LAYER,))[CONTENT_LAYER]
+        with still(discriminator):
+            scores = discriminator(shown)[-1]
+        found = self.features(shown, (CONTENT_LAYER,))[CONTENT_LAYER]
+        terms = {
+            "adversarial": softplus(scores, real=True),
+            "structure": losses.structure(found, wanted),
+            "diversity": diversity(shown, inside(as_seen(differently), self.context), code, other),
+        }
+        return terms | steady(self.settings, painter, photo, differently, self.context, [other, whole])
+
+    @torch.no_grad()
+    def _follow(self, code: Tensor) -> None:
+        """Move the mean of w, towards which the exported graph truncates."""
+        painter = cast(Modulated, self.networks["generator"])
+        painter.get_buffer("mean").lerp_(painter.mapping(code).float().mean(0), MEAN_RATE)
+
+    def _mixed(self, code: Tensor) -> Tensor:
+        """(N, CODE) -> (N, blocks, CODE): in some pictures a second code holds from a block by chance on."""
+        count, blocks = len(code), len(cast(Modulated, self.networks["generator"]).blocks)
+        second = torch.randn(count, 1, CODE).to(code.device)
+        change = torch.randint(1, blocks, (count,))
+        change = torch.where(torch.rand(count) < self.settings.mixing, change, blocks)
+        own = torch.arange(blocks) < change[:, None]  # (N, blocks)
+        return torch.where(own[..., None].to(code.device), code[:, None], second)
+
+    def _found_out(self, real: Tensor) -> dict[str, Tensor]:
+        assert self.painted is not None  # the generator's turn comes first
+        discriminator = self.networks["discriminator"]
+        right, wrong = discriminator(real)[-1], discriminator(self.painted)[-1]
+        terms = {"discriminator": softplus(right, real=True) + softplus(wrong, real=False)}
+        if cast(Clock, self.networks["clock"]).tick() % self.settings.r1_every == 0:
+            score = lambda looked_at: discriminator(looked_at)[-1].mean((1, 2, 3))  # noqa: E731 - one expression
+            terms["r1"] = gradient_penalty(score, real, self.settings.r1_every)
+        return terms
