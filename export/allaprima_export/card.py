@@ -8,20 +8,22 @@ from allaprima.manifest import Manifest
 
 from .artefacts import Border, Grid
 from .parity import Judged
+from .variants import Made
 
 __all__ = ["card", "imported_card"]
 
 
 def card(
     manifest: Manifest,
-    judged: Mapping[str, Judged],
+    made: Sequence[Made],
+    dropped: Sequence[Made],
     elsewhere: Mapping[str, Judged | str],
     source: str,
     grid: Grid | None,
     border: Border | None,
 ) -> str:
     """Markdown. `source` says which photographs the figures are from."""
-    made, terms, geometry = manifest.lineage, manifest.licence, manifest.geometry
+    lineage, terms, geometry = manifest.lineage, manifest.licence, manifest.geometry
     paragraphs = [
         f"# {manifest.title}",
         f"A painting style for Alla Prima: `{manifest.name}`, "
@@ -35,24 +37,25 @@ def card(
         "## How it was made",
         _list(
             [
-                ("Method", made.method),
+                ("Method", lineage.method),
                 (
                     "Network",
-                    f"{made.network}, {made.parameters:,} parameters, {made.gmac_720p:g} GMAC at 1280x720",
+                    f"{lineage.network}, {lineage.parameters:,} parameters, {lineage.gmac_720p:g} GMAC at 1280x720",
                 ),
-                ("Style", "; ".join(made.style)),
-                ("Photographs", made.content),
-                ("Feature network", made.features),
+                ("Style", "; ".join(lineage.style)),
+                ("Photographs", lineage.content),
+                ("Feature network", lineage.features),
                 (
                     "Training",
-                    f"{made.steps:,} steps, finished {made.trained}; all settings in `{made.recipe}`",
+                    f"{lineage.steps:,} steps, finished {lineage.trained}; all settings in `{lineage.recipe}`",
                 ),
-                ("Notes", made.notes),
+                ("Notes", lineage.notes),
             ]
         ),
         "## Measured",
         f"Against the trained network in torch (fp32), on drawn scenes and {source}:",
-        _list([(name, f"{one.line}; {one.description}") for name, one in judged.items()]),
+        _list([(one.name, _measured(one)) for one in made]),
+        _list([(f"{one.name} (not packed)", one.why_not) for one in dropped]),
         "The same model in OpenVINO on the exporting machine, for information:",
         _list([(name, one if isinstance(one, str) else one.line) for name, one in elsewhere.items()]),
         _list(
@@ -127,6 +130,12 @@ def imported_card(
         ),
     ]
     return "\n\n".join(part for part in paragraphs if part) + "\n"
+
+
+def _measured(made: Made) -> str:
+    kept = f"; in floating point: {', '.join(made.plan.keep)}" if made.plan and made.plan.keep else ""
+    laps = "".join(f"; {lap.line}" for lap in made.laps if made.made_for and lap)
+    return f"{made.judged.line}; {made.judged.description}{kept}{laps}"
 
 
 def _list(rows: Sequence[tuple[str, str]]) -> str:

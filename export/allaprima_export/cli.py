@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .pipeline import Exported
+    from .variants import Made
 
 HELP = "export a training run as a proven bundle"
 EXTRA = "export"
@@ -25,7 +26,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--zip", action="store_true", dest="as_zip", help="one file instead of a folder")
     parser.add_argument(
-        "--variants", type=_words, default=["fp32", "fp16"], metavar="LIST", help="fp32,fp16 (default: both)"
+        "--variants",
+        type=_words,
+        default=["fp32", "fp16", "int8"],
+        metavar="LIST",
+        help="fp32,fp16,int8 (default: all); what is not faithful, or for speed and not faster, is left out",
+    )
+    parser.add_argument(
+        "--quantizer",
+        type=_words,
+        default=[],
+        metavar="LIST",
+        help="nncf, nncf-symmetric, ort, modelopt (default: the best for each backend that starts here)",
+    )
+    parser.add_argument(
+        "--plan",
+        type=Path,
+        metavar="BUNDLE",
+        help="keep those layers in floating point that its int8 variant keeps (default: as in the bundle that is "
+        "overwritten, or searched)",
     )
     parser.add_argument(
         "--at",
@@ -74,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
         fixed=args.fixed,
         opset=args.opset,
         pictures=args.pictures,
+        quantizers=args.quantizer,
+        plan=args.plan,
         direction=args.direction,
         engines=args.engines,
         as_zip=args.as_zip,
@@ -86,7 +107,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(exported: Exported) -> str:
     rows = [
-        *((name, one.line) for name, one in exported.judged.items()),
+        *((one.name, one.judged.line) for one in exported.made),
+        *(
+            (one.name, f"keeps {', '.join(one.plan.keep)} in floating point")
+            for one in exported.made
+            if one.plan and one.plan.keep
+        ),
+        *((one.name, lap.line) for one in exported.made for lap in one.laps),
+        *((f"{one.name} dropped", one.why_not) for one in exported.dropped),
         *((f"openvino {name}", str(getattr(one, "line", one))) for name, one in exported.elsewhere.items()),
         ("grid", exported.grid.line if exported.grid is not None else "not measured"),
         ("border", exported.border.line if exported.border is not None else "not measured"),
@@ -104,7 +132,11 @@ def _as_dict(exported: Exported) -> dict[str, object]:
 
     return {
         "path": str(exported.path),
-        "variants": {name: dataclasses.asdict(one) for name, one in exported.judged.items()},
+        "variants": {one.name: {**dataclasses.asdict(one.judged), **_raced(one)} for one in exported.made},
+        "dropped": {
+            one.name: {"why": one.why_not, **dataclasses.asdict(one.judged), **_raced(one)}
+            for one in exported.dropped
+        },
         "openvino": {
             name: one if isinstance(one, str) else dataclasses.asdict(one)
             for name, one in exported.elsewhere.items()
@@ -116,6 +148,14 @@ def _as_dict(exported: Exported) -> dict[str, object]:
         ],
         "engines": [{"what": one.what, "line": one.key.line, "bytes": one.bytes} for one in exported.engines],
         "notes": exported.notes,
+    }
+
+
+def _raced(made: Made) -> dict[str, object]:
+    return {
+        "keep": list(made.plan.keep) if made.plan else [],
+        "made_for": list(made.made_for),
+        "laps": [vars(lap) for lap in made.laps],
     }
 
 

@@ -22,7 +22,19 @@ from allaprima_train.frame_model import memory_order
 from allaprima_train.generators import Generator
 from allaprima_train.generators.controls import as_tensors
 
-__all__ = ["IN", "OPSETS", "OUT", "billion_macs", "in_bytes", "reach", "require_finite", "to_opset", "trace"]
+__all__ = [
+    "IN",
+    "OPSETS",
+    "OUT",
+    "billion_macs",
+    "in_bytes",
+    "layer_names",
+    "reach",
+    "require_finite",
+    "to_opset",
+    "trace",
+    "without_notes",
+]
 
 IN, OUT = "packed", "paint"
 """Names of the traced graph's picture input and its one output. Controls are further inputs, by their own names."""
@@ -152,14 +164,30 @@ def _convolutions(module: Any) -> list[nn.Conv2d]:
     return [part for part in module.modules() if isinstance(part, nn.Conv2d)]
 
 
-def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without torch's notes on every node: half the file's text, with stack traces and paths of this machine."""
+def layer_names(core: onnx.ModelProto) -> dict[str, str]:
+    """Node name -> the layer's, which another tracing gives it again: that of its weights in torch, or the node's."""
+    weights = {tensor.name for tensor in core.graph.initializer}
+    names = {}
+    for node in core.graph.node:
+        own = [name for name in node.input if name in weights and name.endswith(".weight")]
+        names[node.name] = own[0].removeprefix("generator.").removesuffix(".weight") if own else node.name
+    return names
+
+
+def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself, rid of what tools write on it: half the file's text, with stack traces and paths."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("doc_string")
         part.ClearField("metadata_props")
     graph.ClearField("value_info")
-    for number, node in enumerate(graph.node):
+    return model
+
+
+def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without torch's notes, and with names that count."""
+    without_notes(model)
+    for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type.lower()}_{number}"
     return model
 

@@ -50,7 +50,7 @@ def build_engines(
     Raises DeviceError E_ENGINE_REFUSED with the node and a remedy, E_ENGINE_BUILD.
     """
     opened, (vendor, targets) = Bundle.open(bundle), cards
-    stored = {variant.precision for variant in opened.manifest.for_pictures}
+    stored = {one.precision for one in opened.manifest.for_pictures if one.serves("tensorrt")}
     found = []
     for precision in (one for one, made_of in PRECISIONS.items() if made_of in stored):
         for request in requests(

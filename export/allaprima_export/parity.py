@@ -21,7 +21,7 @@ from allaprima import backends
 from allaprima.errors import DeviceError, InputError, QualityError
 from allaprima.frame import Image
 from allaprima.manifest import Control, Parity, Tolerance
-from allaprima.metrics import Difference, compare
+from allaprima.metrics import IDENTICAL_DB, Difference, compare
 from allaprima.pixels import fit, resize
 from allaprima.threads import available
 from allaprima_train.data import find_pictures, fingerprint, read_picture, split
@@ -30,16 +30,20 @@ from allaprima_train.generators import Generator
 from allaprima_train.generators.controls import Values, as_tensors, positions
 from allaprima_train.recipe import Recipe
 
+from .measures import banding, worst_tile
+
 __all__ = [
     "EQUAL",
     "GOLDEN_TOLERANCES",
     "TOLERANCES",
     "Judged",
     "Painter",
+    "Panel",
     "Reference",
     "at_positions",
     "given_pictures",
     "judge",
+    "read_photos",
     "unseen",
     "within",
 ]
@@ -51,6 +55,8 @@ TOLERANCES = {
     "fp32": Tolerance(psnr_db=68, ssim=0.999, max_difference=1),
     # 11 bits of mantissa through ten layers; without a limit on the worst byte, because noise has outliers.
     "fp16": Tolerance(psnr_db=45, ssim=0.99),
+    # What the eye can just tell from the original beside it, on the worst picture; most are 5 dB better.
+    "int8": Tolerance(psnr_db=35, ssim=0.97),
 }
 EQUAL = {"fp32": 0.999}
 """The least share of equal bytes over all pictures: a tiny picture's one rounding must not count as one in 768."""
@@ -60,6 +66,7 @@ GOLDEN_TOLERANCES = {
     "fp32": Tolerance(psnr_db=60, ssim=0.999, max_difference=2),
     "bf16": Tolerance(psnr_db=32, ssim=0.96),
     "fp16": Tolerance(psnr_db=45, ssim=0.99),
+    "int8": Tolerance(psnr_db=32, ssim=0.95),
 }
 
 MOST_PICTURES = 12
@@ -137,13 +144,20 @@ class Judged:
     """Share of bytes that are equal, over all pictures."""
     worst: str
     """The picture with the lowest PSNR."""
+    worst_tile_db: float
+    """The lowest PSNR of any 64x64 tile; see `measures.worst_tile`."""
+    banding: float
+    """The largest share of smooth slopes that comes in steps; see `measures.banding`."""
+    finite: bool = True
+    """False where numbers inside the graph are not; looked for by those who ask (`inside.all_finite`)."""
 
     @property
     def line(self) -> str:
         figures = self.parity
         return (
             f"PSNR {figures.psnr_db:.1f} dB, SSIM {figures.ssim:.4f}, largest difference "
-            f"{figures.max_difference}, {self.equal:.2%} equal (worst picture: {self.worst})"
+            f"{figures.max_difference}, {self.equal:.2%} equal, worst tile {self.worst_tile_db:.1f} dB "
+            f"(worst picture: {self.worst})"
         )
 
 
@@ -162,17 +176,48 @@ def judge(
     """
     differences: dict[str, Difference] = {}
     equal = total = 0
+    tile, steps = IDENTICAL_DB, 0.0
     for name in sorted(pictures, key=lambda name: pictures[name].shape):  # one start for each size
         styled = painter.paint(pictures[name], values=(turned or {}).get(name))
         differences[name] = compare(styled, references[name])
         equal += int((styled == references[name]).sum())
         total += styled.size
+        tile = min(tile, worst_tile(styled, references[name]))
+        steps = max(steps, banding(styled, references[name]))
     return Judged(
         description=painter.description,
         parity=Parity.of(differences.values(), against=against, tolerance=tolerance),
         equal=equal / total,
         worst=min(differences, key=lambda name: differences[name].psnr_db),
+        worst_tile_db=tile,
+        banding=steps,
     )
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Pictures with what torch makes of them: what every variant is judged on."""
+
+    pictures: Mapping[str, Image]
+    references: Mapping[str, Image]
+    turned: Mapping[str, Values]
+    """Of the pictures that are painted with other than the controls' defaults, the values."""
+    controls: Sequence[Control]
+
+    @classmethod
+    def of(cls, reference: Reference, pictures: Mapping[str, Image]) -> Panel:
+        """`reference` paints the pictures, some of them once more for each position of its controls."""
+        again, turned = at_positions(pictures, reference.controls)
+        whole = {**pictures, **again}
+        painted = {
+            name: reference.paint(image, name, values=turned.get(name)) for name, image in whole.items()
+        }
+        return cls(whole, painted, turned, reference.controls)
+
+    def judge(self, model: bytes, precision: str, backend: str = "ort") -> Judged:
+        """An exported model of that precision on a backend."""
+        painter = Painter(model, backend, precision, self.controls)
+        return judge(painter, self.pictures, self.references, TOLERANCES[precision], self.turned)
 
 
 def judged_elsewhere(
@@ -240,7 +285,7 @@ def unseen(
     Raises InputError E_DATA_EMPTY for a `folder` without pictures.
     """
     if folder is not None:
-        photos, source = _photos(given_pictures(folder)), "pictures given to export"
+        photos, source = read_photos(given_pictures(folder)), "pictures given to export"
         if not photos:
             raise InputError(
                 "E_DATA_EMPTY", f"no pictures in {folder}", "none of them can be read", _OTHER_PICTURES
@@ -255,7 +300,7 @@ def unseen(
             {},
             "drawn scenes only: the training photographs have changed since, and with them what is held out",
         )
-    photos = _photos(files)
+    photos = read_photos(files)
     if not photos:
         return {}, "drawn scenes only: the training's held-out photographs were not on the machine"
     return photos, "photographs held out from training"
@@ -272,16 +317,18 @@ def given_pictures(folder: Path) -> list[Path]:
         raise InputError(error.code, f"no pictures in {folder}", error.why, _OTHER_PICTURES) from None
 
 
-def _photos(files: Sequence[Path]) -> dict[str, Image]:
-    """The first pictures that can be read, at most MOST_PICTURES, by name."""
+def read_photos(
+    files: Sequence[Path], most: int = MOST_PICTURES, largest: tuple[int, int] = LARGEST
+) -> dict[str, Image]:
+    """The first `most` pictures that can be read, by name, shrunk to fit into `largest` (width, height)."""
     photos: dict[str, Image] = {}
     for path in files:
-        if len(photos) == MOST_PICTURES:
+        if len(photos) == most:
             break
         try:
             photo = np.array(read_picture(path))
         except InputError as error:
             log.warning("skipped the picture %s: %s", path, error.why)
             continue
-        photos[path.name] = resize(photo, *fit(photo.shape[1], photo.shape[0], LARGEST))
+        photos[path.name] = resize(photo, *fit(photo.shape[1], photo.shape[0], largest))
     return photos

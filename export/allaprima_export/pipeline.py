@@ -12,19 +12,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-import onnx
 from torch import nn
 
 from allaprima.archive import seal
+from allaprima.bundle import Bundle
 from allaprima.check import Checked
 from allaprima.engines import Entry
-from allaprima.errors import UsageError
+from allaprima.errors import BundleError, QualityError, UsageError
 from allaprima.frame import Image
-from allaprima.manifest import Control, Geometry, Golden, Licence, Lineage, Manifest, TensorSpec, Variant
+from allaprima.manifest import (
+    Control,
+    Geometry,
+    Golden,
+    Licence,
+    Lineage,
+    Manifest,
+    Plan,
+    TensorSpec,
+    Variant,
+)
 from allaprima.pixels import resize
 from allaprima.settings import nearest
 from allaprima_train.generators import Generator
-from allaprima_train.generators.controls import Values
 from allaprima_train.objectives import objective_features
 from allaprima_train.recipe import PictureSet, Recipe, bundle_name
 from allaprima_train.run import Run
@@ -32,33 +41,16 @@ from allaprima_train.run import Run
 from .artefacts import SMALLEST, Border, Grid
 from .artefacts import border as measure_border
 from .artefacts import grid as measure_grid
+from .calibration import DRAWN
 from .card import card
 from .core import billion_macs, in_bytes, reach, require_finite, to_opset, trace
-from .edges import attach_edges
 from .engine import build_engines, wanted_cards
-from .half import half
 from .pack import licence_text, prove, require_free, staged, versions, write_model, write_png
-from .parity import (
-    GOLDEN_TOLERANCES,
-    TOLERANCES,
-    Judged,
-    Painter,
-    Reference,
-    at_positions,
-    judge,
-    judged_elsewhere,
-    unseen,
-    within,
-)
+from .parity import GOLDEN_TOLERANCES, Judged, Panel, Reference, judged_elsewhere, unseen
 from .scenes import golden_scene, scenes
+from .variants import PRECISIONS, Made, Material, at_size, make
 
 __all__ = ["PRECISIONS", "Exported", "export"]
-
-PRECISIONS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
-    "fp32": lambda core: core,
-    "fp16": half,
-}
-"""How a variant is made from the traced core. Best first, as the manifest lists them."""
 
 MINIMUM = 16  # pixels; smaller pictures are padded by the runtime
 
@@ -69,8 +61,10 @@ class Exported:
 
     path: Path
     manifest: Manifest
-    judged: dict[str, Judged]
-    """By variant: ONNX Runtime against torch. All within tolerance."""
+    made: tuple[Made, ...]
+    """The variants that are packed: all within tolerance, and what is for speed faster."""
+    dropped: tuple[Made, ...]
+    """Those that did not pass the gate, and why not."""
     elsewhere: dict[str, Judged | str]
     """By precision: OpenVINO against torch, for information; words where it did not run."""
     grid: Grid | None
@@ -82,15 +76,22 @@ class Exported:
     engines: list[Entry] = field(default_factory=list)
     """TensorRT engines that were built ahead of time, in the user's cache."""
 
+    @property
+    def judged(self) -> dict[str, Judged]:
+        """By variant that is packed: it against torch."""
+        return {one.name: one.judged for one in self.made}
+
 
 def export(
     run_folder: Path,
     out: Path | None = None,
     *,
-    variants: Sequence[str] = ("fp32", "fp16"),
+    variants: Sequence[str] = tuple(PRECISIONS),
     fixed: Sequence[tuple[int, int]] = (),
     opset: int = 18,
     pictures: Path | None = None,
+    quantizers: Sequence[str] = (),
+    plan: Path | None = None,
     direction: str = "",
     engines: Sequence[str] = (),
     as_zip: bool = False,
@@ -100,14 +101,16 @@ def export(
     """Export the weights of a run as the bundle `out` (default: NAME.prima, here).
 
     `variants`: precisions in PRECISIONS. Each is written for any size, and for every (width, height) in `fixed`
-    once more with the size built in. `pictures`: a folder of photographs to measure parity on instead of those
-    that the recipe held out. `direction`: of a method that trains several generators, another than the one that
-    ships. `engines`: cards to build TensorRT engines for, in the sizes of `fixed`: `ada`, `sm86`, `here`; see
-    engine.py. `on_stage` hears what happens next, in words.
+    once more with the size built in; what does not pass the gate (`gate.py`) is left out, and `dropped` says why.
+    `pictures`: a folder of photographs to judge on instead of those that the recipe held out. `quantizers`: rows of
+    QUANTIZERS for int8, instead of the best for each backend that starts here. `plan`: a bundle whose int8 variant
+    tells which layers to keep in floating point; without it, the one that is overwritten. `direction`: of a method
+    that trains several generators, another than the one that ships. `engines`: cards to build TensorRT engines for,
+    in the sizes of `fixed`: `ada`, `sm86`, `here`; see engine.py. `on_stage` hears what happens next, in words.
 
     Raises UsageError (E_EXPORT_...), InputError for a run that cannot be read, OutputError, and QualityError:
-    E_WEIGHTS_FINITE, E_NOT_FINITE, E_PARITY, E_GOLDEN; DeviceError E_ENGINE_REFUSED, E_ENGINE_BUILD. Then nothing
-    is left behind.
+    E_WEIGHTS_FINITE, E_NOT_FINITE, E_PARITY, E_GATE where nothing passes, E_GOLDEN; DeviceError E_ENGINE_REFUSED,
+    E_ENGINE_BUILD. Then nothing is left behind.
     """
     run = Run(run_folder)
     recipe = run.recipe()
@@ -119,65 +122,55 @@ def export(
     on_stage("folding and tracing the network")
     generator, noted = run.generator(f"generator_{direction}" if direction else "generator")
     require_finite(generator, str(run.weights_file))
-    controls = cast(Generator, generator).controls
     core = to_opset(trace(in_bytes(generator)), opset)
-    models = {
-        _variant_name(precision, size): (precision, size, _wrap(PRECISIONS[precision](core), generator, size))
-        for size in (None, *((height, width) for width, height in fixed))
-        for precision in PRECISIONS
-        if precision in variants
-    }
 
     on_stage("painting the reference with torch")
     photos, source = unseen(recipe, pictures, noted.get("pictures"))
     reference = Reference(generator)
-    wanted = {**scenes(), **photos}
-    again, turned = at_positions(wanted, controls)
-    wanted |= again
-    painted = {name: reference.paint(image, name, values=turned.get(name)) for name, image in wanted.items()}
-
-    judged: dict[str, Judged] = {}
-    promised: list[Variant] = []
-    for name, (precision, size, model) in models.items():
-        seen, expected = (wanted, painted) if size is None else _at_size(wanted, reference, size, turned)
-        on_stage(f"comparing {name} with the reference on {len(seen)} pictures")
-        painter = Painter(model.SerializeToString(), "ort", precision, controls)
-        judged[name] = judge(painter, seen, expected, TOLERANCES[precision], turned)
-        within(judged[name], precision, name)
-        promised.append(_promise(name, precision, size, model, judged[name]))
+    panel = Panel.of(reference, {**scenes(), **photos})
+    material = Material(
+        core, generator, reference, panel, recipe, pictures, known=_known_plan(plan, out), on_stage=on_stage
+    )
+    open_size = [
+        one
+        for precision in PRECISIONS
+        if precision in variants
+        for one in make(precision, material, quantizers)
+    ]
+    built_in = [
+        at_size(one, (height, width), material)
+        for width, height in fixed
+        for one in open_size
+        if not one.why_not
+    ]
+    made = tuple(one for one in (*open_size, *built_in) if not one.why_not)
+    dropped = tuple(one for one in (*open_size, *built_in) if one.why_not)
+    _require_some(made, dropped, out)
 
     on_stage("measuring bf16, grid and border")
-    untouched = {name: image for name, image in wanted.items() if name not in turned}
-    elsewhere = _elsewhere(models, untouched, painted, controls)
-    grid, border = _artefacts(photos, painted, reference, cast(Generator, generator))
+    elsewhere = _elsewhere(material) if "fp32" in variants else {}
+    grid, border = _artefacts(photos, panel.references, reference, cast(Generator, generator))
 
     on_stage(f"packing {out}")
-    manifest = _manifest(recipe, run, generator, noted, promised)
+    manifest = _manifest(recipe, run, generator, noted, [one.promise() for one in made])
     with staged(out, as_zip=as_zip) as folder:
-        for variant in manifest.variants:
-            write_model(folder / variant.file, models[variant.name][2], manifest, variant.name)
+        for one, variant in zip(made, manifest.variants, strict=True):
+            write_model(folder / variant.file, one.model, manifest, variant.name)
         write_png(folder / "golden" / "image.png", golden_scene())
         write_png(folder / "golden" / "styled.png", reference.paint(golden_scene(), "the golden scene"))
         (folder / "recipe.toml").write_bytes(run.recipe_file.read_bytes())
         (folder / "card.md").write_text(
-            card(manifest, judged, elsewhere, source, grid, border), encoding="utf-8"
+            card(manifest, made, dropped, elsewhere, source, grid, border), encoding="utf-8"
         )
         (folder / "LICENSE.txt").write_text(licence_text(manifest.licence.bundle), encoding="utf-8")
         manifest = seal(folder, manifest)
         on_stage("checking the golden pair on every backend here")
         checked = prove(folder, out)
         built = build_engines(folder, cards, fixed, on_stage) if cards else []
-    return Exported(
-        out,
-        manifest,
-        judged,
-        elsewhere,
-        grid,
-        border,
-        checked,
-        _notes(photos, source, grid, border, recipe),
-        built,
-    )
+    notes = _notes(photos, source, grid, border, recipe)
+    if any(one.plan and one.plan.calibration == DRAWN for one in made):
+        notes.append(f"int8 was calibrated on {DRAWN}")
+    return Exported(out, manifest, made, dropped, elsewhere, grid, border, checked, notes, built)
 
 
 def _require_known(variants: Sequence[str], fixed: Sequence[tuple[int, int]]) -> None:
@@ -201,62 +194,52 @@ def _require_known(variants: Sequence[str], fixed: Sequence[tuple[int, int]]) ->
             )
 
 
-def _variant_name(precision: str, size: tuple[int, int] | None) -> str:
-    return f"{precision}-{size[0]}x{size[1]}" if size else precision
+def _known_plan(given: Path | None, out: Path) -> Plan | None:
+    """The plan of the bundle `given`, or else of the one at `out`, which is about to be overwritten.
+
+    Raises BundleError for a `given` one that cannot be read, UsageError E_EXPORT_PLAN where it has none.
+    """
+    source = given or (out if out.exists() else None)
+    if source is None:
+        return None
+    try:
+        variants = Bundle.open(source).manifest.variants
+    except BundleError:
+        if given:
+            raise
+        return None  # what is overwritten may be broken: a reason to overwrite it
+    for variant in variants:
+        if variant.plan:
+            return variant.plan
+    if given:
+        raise UsageError(
+            "E_EXPORT_PLAN",
+            f"cannot take the plan of {given}",
+            "it has no int8 variant",
+            "leave --plan out: the layers are then searched",
+        )
+    return None
 
 
-def _wrap(core: onnx.ModelProto, generator: nn.Module, size: tuple[int, int] | None) -> onnx.ModelProto:
-    network = cast(Generator, generator)
-    return attach_edges(
-        core,
-        period=network.period,
-        stride=network.stride,
-        margin=network.margin,
-        veil=network.veil,
-        scale=network.scale,
-        fixed=size,
+def _require_some(made: Sequence[Made], dropped: Sequence[Made], out: Path) -> None:
+    """Raises QualityError E_GATE where no variant for any size is left."""
+    if made:
+        return
+    raise QualityError(
+        "E_GATE",
+        f"cannot export {out}: no variant passes",
+        "; ".join(f"{one.name}: {one.why_not}" for one in dropped),
+        "export fp32 as well: --variants fp32," + ",".join(one.name for one in dropped),
     )
 
 
-def _at_size(
-    pictures: Mapping[str, Image],
-    reference: Reference,
-    size: tuple[int, int],
-    turned: Mapping[str, Values],
-) -> tuple[dict[str, Image], dict[str, Image]]:
-    """The pictures stretched to a built-in size: not pretty, but what is compared sees the same."""
-    height, width = size
-    few = {name: resize(image, width, height) for name, image in list(pictures.items())[-4:]}
-    return few, {name: reference.paint(image, name, values=turned.get(name)) for name, image in few.items()}
-
-
-def _promise(
-    name: str, precision: str, size: tuple[int, int] | None, model: onnx.ModelProto, judged: Judged
-) -> Variant:
-    suffix = name.removeprefix("fp32").strip("-").replace("-", "_")
-    return Variant(
-        name=name,
-        file=f"model_{suffix}.onnx" if suffix else "model.onnx",
-        precision=precision,  # type: ignore[arg-type]
-        opset=model.opset_import[0].version,
-        ir_version=model.ir_version,
-        parity=judged.parity,
-        fixed=size,
-    )
-
-
-def _elsewhere(
-    models: Mapping[str, tuple[str, tuple[int, int] | None, onnx.ModelProto]],
-    pictures: Mapping[str, Image],
-    painted: Mapping[str, Image],
-    controls: Sequence[Control],
-) -> dict[str, Judged | str]:
+def _elsewhere(material: Material) -> dict[str, Judged | str]:
     """OpenVINO paints the fp32 variant in fp32 and bf16; a few pictures, because each size is compiled anew."""
-    if "fp32" not in models:
-        return {}
-    few = dict(list(pictures.items())[-3:])
-    model = models["fp32"][2].SerializeToString()
-    return judged_elsewhere(model, ("fp32", "bf16"), few, painted, controls)
+    panel = material.panel
+    untouched = [name for name in panel.pictures if name not in panel.turned]
+    few = {name: panel.pictures[name] for name in untouched[-3:]}
+    model = material.plain.SerializeToString()
+    return judged_elsewhere(model, ("fp32", "bf16"), few, panel.references, panel.controls)
 
 
 def _artefacts(
@@ -289,7 +272,7 @@ def _manifest(
     larger = tuple(side if scale == 1 else f"{scale}*{side}" for side in ("height", "width"))
     far = reach(generator)  # None: the whole picture
     used = {variant.precision for variant in variants}
-    computed = {"fp32": ("fp32", "bf16"), "fp16": ("fp16",)}
+    computed = {name: row.computed for name, row in PRECISIONS.items()}
     return Manifest(
         name=bundle_name(recipe.name),
         title=recipe.title or recipe.name,

@@ -10,7 +10,7 @@ import numpy as np
 
 from allaprima.frame import Image
 
-__all__ = ["golden_scene", "scenes"]
+__all__ = ["golden_scene", "practice_scenes", "scenes"]
 
 
 def scenes() -> dict[str, Image]:
@@ -28,6 +28,17 @@ def scenes() -> dict[str, Image]:
         "noise 16x16": noise(16, 16),
         "golden 173x131": golden_scene(),
     }
+
+
+def practice_scenes(count: int = 16) -> list[Image]:
+    """Others, to practise on before `scenes` are the test: other sizes, a bright, a dim, a dark one, then noise."""
+    made = []
+    for number in range(count):
+        height, width = 224 + 16 * (number % 3), 240 + 16 * (number % 5)
+        scene = noise(height, width, 1 + number) if number % 4 == 3 else golden_scene(height, width)
+        light = (1.0, 0.6, 0.25, 1.0)[number % 4]
+        made.append((np.roll(scene, number // 4, axis=-1) * light).astype(np.uint8))
+    return made
 
 
 def golden_scene(height: int = 131, width: int = 173) -> Image:

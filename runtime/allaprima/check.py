@@ -65,7 +65,7 @@ def check(bundle: Bundle, *, backend: str | None = None, precision: str | None =
         try:
             kind, device = load(name)
             possible = kind.precisions(device)
-            for one in [precision] if precision else _wanted(bundle, golden, possible):
+            for one in [precision] if precision else _wanted(bundle, golden, name, possible):
                 checked.append(_check(bundle, golden, name, one, build=build))
                 if _has_planes(bundle, possible[one]):
                     checked.append(_check(bundle, golden, name, one, LIMITED_BT709, build=build))
@@ -96,8 +96,9 @@ def golden_pair(bundle: Bundle, coding: Coding | None = None) -> tuple[Image, Im
     return _picture(bundle, golden.planes), _picture(bundle, golden.styled_planes)
 
 
-def _wanted(bundle: Bundle, golden: Golden, possible: dict[str, str]) -> list[str]:
-    stored = {variant.precision for variant in bundle.manifest.for_pictures}
+def _wanted(bundle: Bundle, golden: Golden, name: str, possible: dict[str, str]) -> list[str]:
+    """Not the precisions whose variants are all made for other backends: they promise nothing for this one."""
+    stored = {variant.precision for variant in bundle.manifest.for_pictures if variant.serves(name)}
     return [one for one in possible if possible[one] in stored and one in golden.tolerances]
 
 

@@ -272,6 +272,10 @@ class Variant:
     profile: str = ""
     """`portable`, `mobile`, `web`, `float`: the kind of program that it is for; empty: this runtime and all others."""
 
+    def serves(self, backend: str) -> bool:
+        """Whether it is for that backend by what was measured; a user may ask for it all the same."""
+        return not self.made_for or backend in self.made_for
+
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:

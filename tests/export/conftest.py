@@ -36,4 +36,4 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="session")
 def exported(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     out: Path = tmp_path_factory.mktemp("bundles") / "small-study.prima"
-    return export(small_run.folder, out, fixed=[(64, 48)])
+    return export(small_run.folder, out, variants=["fp32", "fp16"], fixed=[(64, 48)])

@@ -112,27 +112,37 @@ def test_the_reference_network_exports_too(tmp_path: Path) -> None:
     assert "tiles" in made.manifest.lineage.notes
 
 
-@pytest.mark.parametrize("poison", [torch.nan, 1e30])
-def test_a_poisoned_network_leaves_nothing_behind(tmp_path: Path, poison: float) -> None:
+def poisoned(folder: Path, poison: float) -> Run:
     generator = trained.strong("mobile", "nano")
     with torch.no_grad():
         generator.up.filter.fill_(poison)
-    run = trained.make_run(tmp_path / "r", generator, "mobile", "nano")
+    return trained.make_run(folder, generator, "mobile", "nano")
+
+
+def test_a_poisoned_network_leaves_nothing_behind(tmp_path: Path) -> None:
+    run = poisoned(tmp_path / "r", torch.nan)
     with pytest.raises(QualityError):
         export(run.folder, tmp_path / "bad.prima")
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+def test_weights_that_overflow_fp16_drop_that_variant_only(tmp_path: Path) -> None:
+    run = poisoned(tmp_path / "r", 1e7)
+    made = export(run.folder, tmp_path / "large.prima", variants=["fp32", "fp16"])
+    assert [one.name for one in made.manifest.variants] == ["fp32"]
+    assert "not finite" in made.dropped[0].why_not
 
 
 @pytest.mark.usefixtures("traced_before")
 def test_a_variant_out_of_tolerance_leaves_nothing_behind(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from allaprima_export import edges, pipeline
+    from allaprima_export import edges, variants
 
     def off_by_a_pixel(core: onnx.ModelProto, **options: object) -> onnx.ModelProto:
         return edges.attach_edges(core, **{**options, "margin": 8})  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "attach_edges", off_by_a_pixel)
+    monkeypatch.setattr(variants, "attach_edges", off_by_a_pixel)
     with pytest.raises(QualityError) as caught:
         export(small_run.folder, tmp_path / "bad.prima")
     assert caught.value.code == "E_PARITY"
@@ -317,7 +327,7 @@ def test_a_network_that_paints_larger_keeps_its_scale_from_training_to_the_comma
     from allaprima.cli import main
 
     run = trained.make_run(tmp_path, trained.strong("restorer", "nano-x2"), "restorer", "nano-x2", "Twice")
-    exported = export(run.folder, tmp_path / "twice.prima", fixed=[(64, 48)])
+    exported = export(run.folder, tmp_path / "twice.prima", variants=["fp32", "fp16"], fixed=[(64, 48)])
     assert exported.manifest.geometry.scale == 2
     assert exported.manifest.outputs[0].shape == (1, "2*height", "2*width", 3)
     assert all(one.identity for one in exported.checked if one.ran)

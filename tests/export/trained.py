@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from allaprima.manifest import Control
 from allaprima_export.core import in_bytes, trace
-from allaprima_train.generators import make_generator
+from allaprima_export.edges import attach_edges
+from allaprima_train.generators import Generator, make_generator
 from allaprima_train.generators.mobile import Mobile
 from allaprima_train.recipe import parse_recipe
 from allaprima_train.run import Run
@@ -72,6 +74,20 @@ def _traced(network: str, size: str) -> bytes:
 def traced(network: str, size: str) -> onnx.ModelProto:
     """The traced core of `strong(network, size)`, a new copy of it: tracing takes seconds."""
     return onnx.load_from_string(_traced(network, size))
+
+
+def wrapped(network: str, size: str, core: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
+    """A core of that network with the pixel edges around it."""
+    generator = cast(Generator, make_generator(network, size))
+    return attach_edges(
+        core,
+        period=generator.period,
+        stride=generator.stride,
+        margin=generator.margin,
+        veil=generator.veil,
+        scale=generator.scale,
+        **options,
+    )
 
 
 def soft(height: int, width: int, seed: int = 0) -> np.ndarray:
