@@ -30,6 +30,7 @@ from .manifest import Control, resolve_shape
 from .pixels import resize
 from .placement import Placement, place, place_planes
 from .planes import Coding, Planes
+from .post import GRAIN_PHASE, Post, grain_phase
 from .tiles import SMALLEST_SIDE, Tiling, best_side, free_bytes, out_of_memory, tile_picture
 from .upgrade import Upgrade
 
@@ -87,6 +88,7 @@ class Stylizer:
         self._started: backends.Started | None = None
         self._picture: tuple[int, int] | None = None  # (height, width) that it is ready for
         self._coding: Coding | None = None  # of the planes that it is ready for; None: RGB
+        self._post = Post()  # what is left to do after the graph
         self._no_planes = ""  # why planes, which have come, are converted
         self._placement: Placement | None = None
         self._tiling: Tiling | None = None
@@ -148,10 +150,12 @@ class Stylizer:
 
         A frame of YUV planes is painted as it is and stays one, where the style and the backend can (`report.edges`).
         """
+        if GRAIN_PHASE in self._controls:
+            self.set(**{GRAIN_PHASE: grain_phase(frame.index)})
         planes = frame.planes
-        if planes is not None and self._takes(planes):
+        if planes is not None and not self._post and self._takes(planes):
             return replace(frame, picture=self._paint_planes(planes))
-        image = self.paint(frame.image)
+        image = self._post.finish(frame.image, self.paint(frame.image), frame.index)
         alpha = frame.alpha
         if alpha is not None:
             alpha = resize(alpha, image.shape[1], image.shape[0])
@@ -240,6 +244,19 @@ class Stylizer:
                 )
             made[name] = _control_value(known[name], value)
         self._controls.update(made)
+
+    @property
+    def post(self) -> Post:
+        """What is done to each painting after the graph; see `finish`."""
+        return self._post
+
+    def finish(self, post: Post) -> None:
+        """What becomes of each frame's painting afterwards: in the graph, where the style was exported with it."""
+        inside, self._post = post.within(self._controls)
+        self.set(**inside)
+        if self._post:
+            left = ", ".join(name for name, amount in self._post.amounts.items() if amount)
+            self._no_planes = f"{left} work on RGB"
 
     def reset(self) -> None:
         """Forget what was remembered of earlier frames, as after a cut. Nothing to do for most styles."""

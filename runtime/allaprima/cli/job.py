@@ -44,6 +44,20 @@ def add_style_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIDE",
         help="paint in tiles of at most this side; 0: never (default: what is larger than 4K or than the free memory)",
     )
+    after = parser.add_argument_group("after painting, each from 0 to 1")
+    for stage, words in STAGES.items():
+        after.add_argument(
+            f"--{stage.replace('_', '-')}", type=float, default=0.0, metavar="AMOUNT", help=words
+        )
+
+
+STAGES = {
+    "denoise": "against single odd pixels",
+    "match_luminance": "the source's light and dark, in the painting's colours",
+    "match_palette": "the source's colours, in the painting's light and dark",
+    "sharpen": "crisper",
+    "grain": "film grain",
+}
 
 
 def wanted_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:
@@ -66,6 +80,7 @@ def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int]) -
 
     Says on stderr which backend paints and why no better one does, unless the summary will (`--json`).
     """
+    from ..post import Post
     from ..stylizer import Stylizer
     from ..tiles import SMALLEST_SIDE
 
@@ -87,6 +102,7 @@ def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int]) -
         on_build=None if args.json else build_told(),
         tile=args.tile,
     )
+    stylizer.finish(Post(**{stage: getattr(args, stage) for stage in STAGES}))
     if args.strength is not None:
         stylizer.set(strength=args.strength)
     if not args.json:
@@ -195,6 +211,7 @@ def keep_chunks(
             "backend": report.backend,
             "precision": report.precision,
             "controls": painter.controls,
+            "after": painter.post.amounts,
         },
         unfinished=unfinished,
     )
