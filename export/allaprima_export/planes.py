@@ -9,7 +9,8 @@
 The colour matrix is linear, and so are the first and the last convolution: it goes into their weights. Which matrix
 that is, a video says and not a style. So the file keeps both apart and the graph multiplies them, constants all,
 which runtimes fold when they load the file; `allaprima.onnx_file.with_weights` writes other numbers in before.
-Black is subtracted first, so that the convolution's zero padding means black here as it does in RGB.
+Black is subtracted first, so that the convolution's zero padding means black here as it does in RGB; and what the
+network sees is clipped to what RGB can be, as it is there. What shines through is not.
 
 A sample of U and V is taken as the colour of its 2x2 pixels: copied to them on the way in, their mean on the way out.
 Strength 0 gives every plane back bit for bit, as in `edges.py`.
@@ -76,9 +77,17 @@ def attach_planes(
     # a byte is exact in every type, and so is its distance from black
     packed = graph.node("Cast", graph.node("Concat", *cells, axis=3), to=TensorProto.FLOAT)
     order = np.repeat([0, 1, 2], [place.period**2 for place in places.values()])
-    black = graph.node("Gather", "yuv_of_black", graph.constant(order), axis=0)  # (24,)
+
+    def of_samples(three: str) -> str:
+        """(3,) for Y, U, V -> (24,) for a cell's samples."""
+        return graph.node("Gather", three, graph.constant(order), axis=0)
+
+    black = of_samples("yuv_of_black")
     centred = graph.node("Sub", packed, black)
-    graph.node("Transpose", centred, perm=[0, 3, 1, 2], name=IN)
+    low, high = (of_samples(bound) for bound in _bounds(graph))
+    # The network has never seen what is blacker than black: some cameras' shadows are, and grew spots in odd colours.
+    seen = graph.node("Max", graph.node("Min", centred, high), low)
+    graph.node("Transpose", seen, perm=[0, 3, 1, 2], name=IN)
     _add_network(graph, core, period)
     paint = graph.node("Transpose", OUT, perm=[0, 2, 3, 1])
     # picture + strength (veil picture + paint - picture), so that strength 0 is the picture times exactly one
@@ -100,6 +109,18 @@ def attach_planes(
     return graph.model(
         [*_planes("", fixed), strength, *controls], _planes("styled_", fixed), core.opset_import[0].version
     )
+
+
+def _bounds(graph: Graph) -> tuple[str, str]:
+    """(3,) twice: the least and the most that Y, U and V can be, above black, for a colour of RGB."""
+    white, blue = (graph.constant(colour, np.float32) for colour in ([255, 255, 255], [0, 0, 255]))
+    most_luma = graph.node("MatMul", "yuv_from_rgb", white)  # (219, 0, 0)
+    most_blue = graph.node("Gather", graph.node("MatMul", "yuv_from_rgb", blue), graph.constant([1]), axis=0)
+    below, above = (
+        graph.node("Mul", most_blue, graph.constant(signs, np.float32))  # (0, 112, 112), and negative
+        for signs in ([0, -1, -1], [0, 1, 1])
+    )
+    return below, graph.node("Add", most_luma, above)
 
 
 def _planes(prefix: str, fixed: tuple[int, int] | None) -> list[onnx.ValueInfoProto]:

@@ -228,3 +228,20 @@ def test_the_file_means_limited_bt709_until_told_otherwise() -> None:
     for name, values in rules(LIMITED_BT709)._asdict().items():
         assert tensors[name].data_type == TensorProto.FLOAT
         assert np.array_equal(numpy_helper.to_array(tensors[name]), values)
+
+
+def test_blacker_than_black_is_seen_as_black() -> None:
+    """Cameras that write full range and say limited have shadows of Y 3; unclipped, spots of odd colours grew there."""
+    soft = Planes.from_rgb(trained.soft(64, 64))
+    deep = soft.y.copy()
+    deep[:32] = 3
+    before = Planes(deep, soft.u, soft.v)
+    assert apart(paint(model(), before), twin("nano", before)) <= 1
+    black = deep.copy()
+    black[:32] = 16
+    at_black = Planes(black, soft.u, soft.v)
+    veil = trained.strong("mobile", "nano").veil
+    painted, expected = paint(model(), before), paint(model(), at_black)
+    unclipped = expected.y[:32] > 13 * veil + 1
+    assert np.abs(painted.y[:32].astype(int) - expected.y[:32])[unclipped].max() <= 13 * veil + 1
+    assert np.array_equal(painted.u, expected.u)

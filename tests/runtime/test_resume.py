@@ -22,9 +22,9 @@ FRAMES = 75
 PAINT = """
 import os, sys
 from allaprima.cli import main
-from allaprima.sinks import video
+from allaprima.sinks import encoders, video
 video.CHUNK_FRAMES = 20
-video._ENCODER_OPTIONS["libx264"]["crf"] = "0"
+encoders.CODECS["h264"].encoders[0].qualities[1]["crf"] = "0"
 sys.exit(main(["run", "clip.mp4", "--style", "starry", "--out", "out.mp4", "--backend", "ort", *sys.argv[1:]]))
 """
 

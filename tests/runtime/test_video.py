@@ -16,6 +16,7 @@ from media import picture
 from allaprima.errors import OutputError, RunError
 from allaprima.frame import Frame
 from allaprima.sinks import VideoSink, open_sink
+from allaprima.sinks.encoders import Encoding
 from allaprima.sources import VideoSource, open_source
 from allaprima.stream import Played, play
 
@@ -102,7 +103,7 @@ def test_colours_come_and_go_without_a_shift(
         assert (source.colour.matrix, source.colour.full_range) == (matrix, full_range)
         read = next(iter(source)).image
     assert_no_shift(read, picture(128, 96, 0))
-    repaint(path, out / "out.mp4", crf=4)
+    repaint(path, out / "out.mp4", encoding=Encoding(quality="best"))
     with VideoSource(out / "out.mp4") as source:
         assert (source.colour.matrix, source.colour.full_range) == (matrix, False)
         written = next(iter(source)).image
@@ -305,7 +306,7 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(
 
 def test_a_missing_encoder_is_told_before_anything_is_written(out: Path) -> None:
     with pytest.raises(RunError, match="no_such_codec") as caught:
-        VideoSink(out / "a.mp4", encoder="no_such_codec")
+        VideoSink(out / "a.mp4", encoding=Encoding("no_such_codec"))
     assert caught.value.code == "E_ENCODER_MISSING"
     assert list(out.iterdir()) == []
 

@@ -65,7 +65,8 @@ class PlanesModel(nn.Module):
     """The same for YUV 4:2:0: y, u, v uint8 [1, H, W, 1], [1, H/2, W/2, 1] twice, and strength -> the painted ones.
 
     For one of scale 1. A sample of u and v is the colour of its 2x2 pixels: copied to them, and afterwards their mean.
-    What the numbers mean is given as in `allaprima.planes.Rules`. Nothing is rounded or clipped on the way.
+    What the numbers mean is given as in `allaprima.planes.Rules`. What the network sees is clipped to what RGB can be
+    (video may be blacker than black, which it was not trained on); what shines through and what is mixed is not.
     """
 
     def __init__(self, generator: nn.Module, rules: Rules) -> None:
@@ -80,13 +81,24 @@ class PlanesModel(nn.Module):
         luma = F.pad(y.float().squeeze(-1), (0, width % 2, 0, height % 2), mode="replicate")
         chroma = [part.float().squeeze(-1).repeat_interleave(2, 1).repeat_interleave(2, 2) for part in (u, v)]
         yuv = torch.stack([luma, *chroma], dim=-1)  # (1, H, W, 3), both even
-        x = ((yuv - self.yuv_of_black) @ self.rgb_from_yuv.T / 255).permute(0, 3, 1, 2)
-        painted = paint(cast(Generator, self.generator), x, controls=controls or None)
+        generator = cast(Generator, self.generator)
+        most = self.yuv_from_rgb.sum(1)[0] * 255  # of Y above black: 219, or 255 in full range
+        most_chroma = self.yuv_from_rgb[1, 2] * 255  # of U and V, both ways
+        high = torch.stack([most, most_chroma, most_chroma])
+        low = torch.stack([torch.zeros(()), -most_chroma, -most_chroma])
+        x, seen = (
+            self._rgb(part) for part in (yuv, (yuv - self.yuv_of_black).clamp(low, high) + self.yuv_of_black)
+        )
+        painted = paint(generator, seen, controls=controls or None) + generator.veil * (x - seen)
         mixed = (x + strength * (painted - x)).permute(0, 2, 3, 1)
         answer = (mixed * 255) @ self.yuv_from_rgb.T + self.yuv_of_black
         mean = F.avg_pool2d(answer.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
         luma, chroma_both = from_unit(answer[..., :1] / 255), from_unit(mean[..., 1:] / 255)
         return luma[:, :height, :width], chroma_both[..., :1], chroma_both[..., 1:]
+
+    def _rgb(self, yuv: Tensor) -> Tensor:
+        """(1, H, W, 3) -> (1, 3, H, W) in [0, 1], or a little beyond."""
+        return ((yuv - self.yuv_of_black) @ self.rgb_from_yuv.T / 255).permute(0, 3, 1, 2)
 
 
 def to_unit(image: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from .job import add_style_arguments, in_words, open_stylizer, paint
 
 if TYPE_CHECKING:
     from ..frame import Image
+    from ..planes import Coding
     from ..stylizer import Stylizer
 
 HELP = "paint a short scene that comes with the package"
@@ -46,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
         render(scene)
         opened: list[Stylizer] = []
 
-        def stylizer() -> Stylizer:
-            opened.append(stack.enter_context(open_stylizer(args.style, args, (WIDTH, HEIGHT))))
+        def stylizer(coding: Coding | None) -> Stylizer:
+            opened.append(stack.enter_context(open_stylizer(args.style, args, (WIDTH, HEIGHT), coding)))
             return opened[0]
 
         with open_source(scene) as source:

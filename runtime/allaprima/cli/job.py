@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,11 +20,23 @@ if TYPE_CHECKING:
     from ..frame import Frame
     from ..meter import Meter
     from ..painting import Painting
+    from ..planes import Coding
     from ..sinks import Sink
+    from ..sinks.encoders import Encoding
+    from ..sources import VideoSource
     from ..sources.source import Source
     from ..stylizer import Stylizer
 
-__all__ = ["add_style_arguments", "build_told", "in_words", "open_stylizer", "paint", "tell", "wanted_size"]
+__all__ = [
+    "add_style_arguments",
+    "build_told",
+    "in_words",
+    "open_stylizer",
+    "paint",
+    "rehearse",
+    "tell",
+    "wanted_size",
+]
 
 
 def add_style_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +88,11 @@ def wanted_size(text: str | None, option: str = "--size") -> tuple[int, int] | N
     return int(width), int(height)
 
 
-def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int]) -> Stylizer:
-    """The style, warm for frames of `size` (width, height), with the controls that the arguments turn.
+def open_stylizer(
+    style: str, args: argparse.Namespace, size: tuple[int, int], coding: Coding | None = None
+) -> Stylizer:
+    """The style, warm for frames of `size` (width, height) and, if they are planes, of this `coding`; with the controls
+    that the arguments turn.
 
     Says on stderr which backend paints and why no better one does, unless the summary will (`--json`).
     """
@@ -99,6 +115,7 @@ def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int]) -
         precision=args.precision,
         threads=args.threads,
         size=size,
+        coding=coding,
         on_build=None if args.json else build_told(),
         tile=args.tile,
     )
@@ -106,7 +123,9 @@ def open_stylizer(style: str, args: argparse.Namespace, size: tuple[int, int]) -
     if args.strength is not None:
         stylizer.set(strength=args.strength)
     if not args.json:
-        tell(f"{stylizer.bundle.manifest.name} by {stylizer.report.line}")
+        report = stylizer.report
+        edges = ", on YUV planes: no conversion of colours" if report.edges == "planes" else ""
+        tell(f"{stylizer.bundle.manifest.name} by {report.line}{edges}")
     return stylizer
 
 
@@ -125,10 +144,11 @@ def build_told(every_s: float = 2.0) -> Callable[[Building], None]:
 
 def paint(
     source: Source,
-    stylizer: Callable[[], Stylizer | Painting],
+    stylizer: Callable[[Coding | None], Stylizer | Painting],
     target: str | Path,
     *,
     overwrite: bool = False,
+    encoding: Encoding | None = None,
     quiet: bool = False,
     unfinished: Literal["refuse", "resume", "restart"] | None = None,
 ) -> dict[str, Any]:
@@ -137,20 +157,21 @@ def paint(
     `unfinished`: keep what is painted of a video in chunks until it is complete, and what to do with those of an
     earlier run; None keeps none.
 
-    The output is opened before `stylizer` is called: what forbids it is known before a backend starts. What was
-    changed or lost on the way is told as notes, even when it ends badly.
+    The output is opened before `stylizer` is called: what forbids it is known before a backend starts. It is called
+    with what the planes of the frames mean, where source and output agree on planes. What was changed or lost on the
+    way is told as notes, even when it ends badly.
     """
-    from ..sinks import open_sink
+    from ..sinks import Encoding, open_sink
     from ..stream import play
 
-    sink = open_sink(target, like=source, overwrite=overwrite)
+    sink = open_sink(target, like=source, overwrite=overwrite, encoding=encoding or Encoding())
     try:
         with sink:
-            painter = stylizer()
+            painter = _agreed(source, sink, stylizer)
             done = keep_chunks(source, painter, sink, unfinished) if unfinished else 0
             if done:
                 tell(f"going on after frame {done}")
-            with progress(source, quiet=quiet) as advance:
+            with progress(source, sink, quiet=quiet) as advance:
                 played = play(source, painter, sink, skip=done, on_frame=advance)
     finally:
         notes = [*source.notes, *sink.notes]
@@ -167,6 +188,7 @@ def paint(
         "backend": report.backend,
         "precision": report.precision,
         "variant": report.variant,
+        "edges": report.edges,
         "passed_over": report.passed_over,
         "resumed_after": done,
         **settings.write(played),
@@ -210,6 +232,7 @@ def keep_chunks(
             "bundle": hashlib.sha256(painter.bundle.manifest.to_json()).hexdigest()[:16],
             "backend": report.backend,
             "precision": report.precision,
+            "edges": report.edges,
             "controls": painter.controls,
             "after": painter.post.amounts,
         },
@@ -217,9 +240,63 @@ def keep_chunks(
     )
 
 
+def rehearse(
+    source: VideoSource,
+    stylizer: Callable[[Coding | None], Stylizer | Painting],
+    target: str | Path,
+    *,
+    overwrite: bool = False,
+    encoding: Encoding | None = None,
+    seconds: float = 2.0,
+) -> dict[str, Any]:
+    """What painting a video into `target` would do, without doing it: the first `seconds` of it are painted into a
+    file that is thrown away. The summary of that, with what it lets expect of the whole."""
+    from ..sinks import Encoding, open_sink
+
+    whole = source.duration
+    with open_sink(target, like=source, overwrite=overwrite, encoding=encoding or Encoding()):
+        pass  # left without a frame it writes nothing; what forbids it is known now
+    source.until = min(seconds, source.until or seconds)
+    with tempfile.TemporaryDirectory(prefix="allaprima-") as folder:
+        trial = Path(folder) / Path(target).name
+        summary = paint(source, stylizer, trial, encoding=encoding, quiet=True)
+        share = whole / source.until if whole else None
+        size = trial.stat().st_size
+    return {
+        **summary,
+        "output": str(target),
+        "dry_run": True,
+        "expected_seconds": round(summary["seconds"] * share, 1) if share else None,
+        "expected_megabytes": round(size * share / 1e6, 1) if share else None,
+    }
+
+
+def _agreed(
+    source: Source, sink: Sink, stylizer: Callable[[Coding | None], Stylizer | Painting]
+) -> Stylizer | Painting:
+    """The stylizer, and source and sink set to the form of frames that all three have: planes, or else RGB."""
+    from ..sources import VideoSource
+
+    if not isinstance(source, VideoSource):
+        return stylizer(None)
+    source.planes = sink.takes_planes
+    painter = stylizer(source.coding)
+    # what has to be RGB becomes so in the reader's thread, not in the painter's
+    source.planes = painter.report.edges == "planes"
+    return painter
+
+
 def in_words(summary: dict[str, Any]) -> str:
     """The summary of a job as one line for people."""
     frames = summary["frames"]
+    if summary.get("dry_run"):
+        begin = (
+            f"{summary['output']}: {summary['fps']:.1f} fps on {summary['backend']}, edges {summary['edges']}"
+        )
+        if summary["expected_seconds"] is None:
+            return f"{begin}; nothing is written (how long the source is, it does not say)"
+        took = f"about {summary['expected_seconds']:.0f} s and {summary['expected_megabytes']:.1f} MB"
+        return f"{begin}; {took}; nothing is written"
     text = f"{summary['output']}: {frames} frame{'s' if frames != 1 else ''} in {summary['seconds']:.1f} s"
     if frames > 1:
         text += f" ({summary['fps']:.1f} fps; painting took {summary['paint_ms']['p50']:.1f} ms a frame)"
@@ -230,8 +307,9 @@ def in_words(summary: dict[str, Any]) -> str:
 
 
 @contextmanager
-def progress(source: Source, *, quiet: bool) -> Iterator[Any]:
-    """A bar with frames per second, time left and, for live sources, latency; a callback to feed it."""
+def progress(source: Source, sink: Sink, *, quiet: bool) -> Iterator[Any]:
+    """A bar with frames per second, time left, for files their size so far and for live sources latency; a callback to
+    feed it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
     from rich.progress import TimeRemainingColumn as Remaining
@@ -257,7 +335,9 @@ def progress(source: Source, *, quiet: bool) -> Iterator[Any]:
             if meter.frames % 10 == 0:  # percentiles are worth their sorting now and then only
                 late = meter.latency_ms if source.live else None
                 delay = f", {late.p50:.0f} ms late" if late else ""
-                bar.update(task, rate=f"{meter.fps:.1f} fps{delay}")
+                written = getattr(sink, "bytes_written", 0)  # only a video grows for minutes
+                size = f", {written / 1e6:.1f} MB" if written else ""
+                bar.update(task, rate=f"{meter.fps:.1f} fps{delay}{size}")
 
         yield advance
         if end:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..masks import Weights
     from ..mix import Mixture
     from ..painting import Painting
+    from ..planes import Coding
     from ..stylizer import Stylizer
 
 __all__ = ["add_painting_arguments", "open_painter", "open_painting", "open_weights"]
@@ -61,14 +62,15 @@ def open_weights(args: argparse.Namespace) -> list[Weights]:
 
 
 def open_painting(
-    args: argparse.Namespace, size: tuple[int, int], weights: list[Weights]
+    args: argparse.Namespace, size: tuple[int, int], weights: list[Weights], coding: Coding | None = None
 ) -> Stylizer | Painting:
-    """The style of `args`, and around it what else they ask for; the bare style where that is nothing."""
+    """The style of `args`, and around it what else they ask for; the bare style where that is nothing. Only that
+    paints planes, of a `coding`: mixtures and what looks at pixels want RGB."""
     from ..painting import Painting
     from ..temporal import Stabiliser, Still
 
     if not (args.mix or weights or args.stabilise or args.skip_static):
-        return open_stylizer(args.style, args, size)
+        return open_stylizer(args.style, args, size, coding)
     painter = open_painter(args.mix or args.style, args, size)
     try:
         return Painting(

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BatchError, InputError, OutputError, RunError, UsageError
-from .job import add_style_arguments, in_words, paint, tell, wanted_size
+from .encoding import add_encoding_arguments, encoding_of, seconds_of
+from .job import add_style_arguments, in_words, paint, rehearse, tell, wanted_size
 from .painter import add_painting_arguments, open_painting, open_weights
 
 if TYPE_CHECKING:
     from ..painting import Painting
+    from ..planes import Coding
     from ..sources import PictureFolder
     from ..stylizer import Stylizer
 
@@ -44,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_style_arguments(parser)
     add_painting_arguments(parser)
     parser.add_argument("--size", metavar="WxH", help="shrink frames into this box first, e.g. 1280x720")
+    add_encoding_arguments(parser)
+    parser.add_argument("--preview", metavar="TIME", help="only the beginning of a video: 5s, 1:30")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="paint two seconds of a video, say how long the whole would take, and write nothing",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     unfinished = parser.add_mutually_exclusive_group()
     unfinished.add_argument(
@@ -70,22 +79,31 @@ def run(args: argparse.Namespace) -> int:
         )
     if os.path.isdir(args.source):  # unlike Path.is_dir, false for a name that cannot be
         return run_folder(args)
-    from ..sources import open_source
+    from ..sources import VideoSource, open_source
 
+    size = wanted_size(args.size)
     with (
         ExitStack() as stack,
-        open_source(args.source, size=wanted_size(args.size), on_corrupt=args.on_corrupt) as source,
+        open_source(args.source, size=size, on_corrupt=args.on_corrupt, hdr=args.hdr) as source,
     ):
-        size = (source.width, source.height)
+        if args.preview or args.dry_run:
+            if not isinstance(source, VideoSource):
+                raise UsageError(
+                    "E_USAGE", f"{source.name} is not a video file", "--preview and --dry-run are for these"
+                )
+            source.until = seconds_of(args.preview, "--preview") if args.preview else None
         weights = open_weights(args)
-        summary = paint(
-            source,
-            lambda: _opened(stack, open_painting(args, size, weights)),
-            target_of(args, live=source.live, picture=source.frames == 1),
-            overwrite=args.overwrite,
-            quiet=args.json,
-            unfinished="resume" if args.resume else "restart" if args.restart else "refuse",
-        )
+        target = target_of(args, live=source.live, picture=source.frames == 1)
+
+        def painter(coding: Coding | None) -> Stylizer | Painting:
+            return _opened(stack, open_painting(args, (source.width, source.height), weights, coding))
+
+        how: dict[str, Any] = {"overwrite": args.overwrite, "encoding": encoding_of(args)}
+        if args.dry_run and isinstance(source, VideoSource):
+            summary = rehearse(source, painter, target, **how)
+        else:
+            how["unfinished"] = "resume" if args.resume else "restart" if args.restart else "refuse"
+            summary = paint(source, painter, target, quiet=args.json, **how)
     print(json.dumps(summary, indent=2) if args.json else in_words(summary))
     return 0
 
@@ -103,7 +121,9 @@ def target_of(args: argparse.Namespace, *, live: bool, picture: bool) -> str:
     known = KEPT_PICTURES if picture else KEPT_VIDEOS
     suffix = source.suffix.lower() if source.suffix.lower() in known else known[0]
     stem = args.source.partition(":")[0] if args.source.startswith("bars:") else source.stem
-    return f"{stem}-{style_word(args)}{suffix}"
+    if args.codec == "prores" and not picture:
+        suffix = ".mov"
+    return f"{stem}-{style_word(args)}{'.preview' if args.preview else ''}{suffix}"
 
 
 def style_word(args: argparse.Namespace) -> str:
@@ -143,7 +163,7 @@ def run_folder(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         opened: list[Stylizer | Painting] = []  # at the first picture; other sizes only restart its backend
 
-        def stylizer() -> Stylizer | Painting:
+        def stylizer(coding: Coding | None) -> Stylizer | Painting:  # None: pictures are RGB
             if not opened:
                 opened.append(_opened(stack, open_painting(args, size, weights)))
             return opened[0]

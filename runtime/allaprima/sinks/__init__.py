@@ -14,22 +14,37 @@ from ..sources.pictures import PictureSource
 from ..sources.source import Source
 from ..sources.video import VideoSource
 from . import pictures, video
+from .encoders import Encoding
 from .null import NullSink
 from .pictures import PictureSink
 from .sink import Sink
-from .video import VideoSink
+from .video import USUAL, VideoSink
 from .virtual_camera import VirtualCameraSink
 from .window import WindowSink
 
-__all__ = ["NullSink", "PictureSink", "Sink", "VideoSink", "VirtualCameraSink", "WindowSink", "open_sink"]
+__all__ = [
+    "Encoding",
+    "NullSink",
+    "PictureSink",
+    "Sink",
+    "VideoSink",
+    "VirtualCameraSink",
+    "WindowSink",
+    "open_sink",
+]
 
 
 def open_sink(
-    target: str | Path, *, like: Source | None = None, overwrite: bool = False, crf: int = 18
+    target: str | Path,
+    *,
+    like: Source | None = None,
+    overwrite: bool = False,
+    encoding: Encoding = USUAL,
 ) -> Sink:
     """`target` as a `Sink`: a file by its extension, `window:`, `virtual-camera:` or `null:`.
 
-    `like` is the source that will be painted: a video takes over its clock, sound and subtitles. Files are checked
+    `like` is the source that will be painted: a video takes over its clock, sound and subtitles. `encoding` is how a
+    video is written: codec, quality, hardware. Files are checked
     now - the folder, overwriting, an output that is the input - and written when frames come.
     Raises OutputError, DeviceError or RunError.
     """
@@ -61,7 +76,7 @@ def open_sink(
                 f"{like.name} is a picture and {suffix} is for video",
                 f"use one of {' '.join(pictures.FORMATS)}",
             )
-        return VideoSink(text, like=like, overwrite=overwrite, crf=crf)
+        return VideoSink(text, like=like, overwrite=overwrite, encoding=encoding)
     raise OutputError(
         "E_OUTPUT_FORMAT",
         f"cannot write {text}",

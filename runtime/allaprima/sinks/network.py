@@ -48,6 +48,7 @@ class NetworkSink:
     """Sends H.264 without sound. Connects with the first frame, whose size it keeps; others are scaled to it."""
 
     live = True
+    takes_planes = False
 
     def __init__(self, url: str, *, rate: Fraction | None = None, crf: int = 23) -> None:
         """Raises UsageError E_STREAM_ADDRESS for an address that nothing is sent to."""

@@ -15,6 +15,7 @@ class NullSink:
 
     name = "null"
     live = False
+    takes_planes = True
 
     def __init__(self) -> None:
         self.notes: list[str] = []

@@ -52,6 +52,7 @@ class PageSink:
     """Serves the newest frame to whoever looks; pictures are encoded only while somebody does."""
 
     live = True
+    takes_planes = False
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class PictureSink:
     """One picture. Alpha is put back where the format has it; pixels are upright, so no orientation is written."""
 
     live = False
+    takes_planes = False
 
     def __init__(self, path: str | Path, *, inputs: tuple[Path, ...] = (), overwrite: bool = False) -> None:
         self.notes: list[str] = []

@@ -27,6 +27,10 @@ class Sink(Protocol):
     def live(self) -> bool:
         """Somebody is watching: frames are worth something only at their time."""
 
+    @property
+    def takes_planes(self) -> bool:
+        """Frames of YUV planes are taken as they are; otherwise it would convert them to RGB itself."""
+
     def put(self, frame: Frame) -> bool:
         """Show or store one frame. False: the viewer wants to stop."""
 

@@ -1,4 +1,4 @@
-"""Video files, through PyAV: H.264, every frame at its own time, with all sound and subtitles of the source."""
+"""Video files, through PyAV: every frame at its own time, with all sound and subtitles of the source."""
 
 from __future__ import annotations
 
@@ -25,28 +25,23 @@ from ..errors import DeviceError, OutputError, RunError
 from ..files import Draft, write_error
 from ..frame import Frame, Image
 from ..pixels import pad_edge, resize
-from ..planes import Coding
+from ..planes import Coding, Planes
 from ..sources.colour import Colour, convert
 from ..sources.source import Source
 from ..sources.video import VideoSource
 from .chunks import Chunks, Piece
+from .encoders import Chosen, Encoding, choose
 from .tracks import Tracks
 
 __all__ = ["FORMATS", "VideoSink"]
 
-# extension -> FFmpeg's format, the encoders that fit, best first, and the muxer's options
-_H264 = ("libx264", "h264_videotoolbox", "h264_mf", "libopenh264")
-FORMATS: dict[str, tuple[str, tuple[str, ...], dict[str, str]]] = {
-    ".mp4": ("mp4", _H264, {"movflags": "+faststart"}),
-    ".m4v": ("mp4", _H264, {"movflags": "+faststart"}),
-    ".mov": ("mov", _H264, {"movflags": "+faststart"}),
-    ".mkv": ("matroska", _H264, {}),
-    ".webm": ("webm", ("libvpx-vp9",), {}),
-}
-_ENCODER_OPTIONS = {
-    # veryfast takes a third of medium's time; at the same crf it is larger, not worse
-    "libx264": {"preset": "veryfast"},
-    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "6", "row-mt": "1", "b": "0"},
+# extension -> FFmpeg's format, and the muxer's options
+FORMATS: dict[str, tuple[str, dict[str, str]]] = {
+    ".mp4": ("mp4", {"movflags": "+faststart"}),
+    ".m4v": ("mp4", {"movflags": "+faststart"}),
+    ".mov": ("mov", {"movflags": "+faststart"}),
+    ".mkv": ("matroska", {}),
+    ".webm": ("webm", {}),
 }
 
 # The clock of what has none of its own (cameras, synthetic sources): 24, 25, 30 and 60 a second are whole in it.
@@ -57,6 +52,9 @@ CHUNK_FRAMES = 300
 own, so that a resumed run encodes what an uninterrupted one does; below a hundred that would cost size and speed."""
 
 T = TypeVar("T")
+
+USUAL = Encoding()
+_EXPECTED = (1280, 720)  # what an encoder is tried with before the first frame of an unknown size
 
 
 class VideoSink:
@@ -71,6 +69,7 @@ class VideoSink:
     """
 
     live = False
+    takes_planes = True
 
     def __init__(
         self,
@@ -79,11 +78,9 @@ class VideoSink:
         like: Source | None = None,
         rate: Fraction | None = None,
         overwrite: bool = False,
-        encoder: str | None = None,
-        crf: int = 18,
+        encoding: Encoding = USUAL,
     ) -> None:
-        """`encoder` is a name of FFmpeg's, by default the first one that is there. `crf` is its quality: 0 without
-        loss, 18 hardly to be told from the source, 28 small."""
+        """Raises OutputError and RunError for an `encoding` that is not possible here: it is tried with one frame."""
         suffix = Path(path).suffix.lower()
         if suffix not in FORMATS:
             raise OutputError(
@@ -93,12 +90,12 @@ class VideoSink:
                 f"use one of {' '.join(FORMATS)}",
             )
         self.notes: list[str] = []
-        self._format, encoders, self._mux_options = FORMATS[suffix]
-        self._encoder = _first_encoder((encoder,) if encoder else encoders)
-        self._crf = crf
+        self._format, self._mux_options = FORMATS[suffix]
         self._like = like
         self._file = like if isinstance(like, VideoSource) else None
         self._rate = rate or (like.rate if like is not None else None)
+        self._encoding = encoding
+        self._chosen = self._choose(_even(like.width, like.height) if like is not None else _EXPECTED)
         self._from_zero = self._file is None and (like is None or like.live)
         self._draft = Draft(path, inputs=(self._file.path,) if self._file else (), overwrite=overwrite)
         self.path = self._draft.path
@@ -130,12 +127,17 @@ class VideoSink:
         decides about the pictures; see `chunks.Chunks` for what becomes of `unfinished` work and for what is raised.
         Answers how many frames are done: the next one to put is that one.
         """
-        settings = {**settings, "encoder": self._encoder, "crf": self._crf}
+        settings = {**settings, "encoder": self._chosen.encoder, "options": self._chosen.options}
         if unfinished == "resume":
             self._chunks = Chunks.resume(self.path, settings)
         else:
             self._chunks = Chunks.begin(self.path, settings, restart=unfinished == "restart")
         return self._chunks.frames
+
+    @property
+    def bytes_written(self) -> int:
+        """The file's size so far."""
+        return self._draft.temp.stat().st_size if self._draft.temp.exists() else 0
 
     def put(self, frame: Frame) -> bool:
         if self._container is None:
@@ -185,13 +187,20 @@ class VideoSink:
                 self.notes.append(f"--resume goes on after frame {self._chunks.frames}")
 
     def _start(self, first: Frame) -> None:
-        height, width = first.image.shape[:2]
-        self._size = (width + width % 2, height + height % 2)
+        width, height = first.width, first.height
+        self._size = _even(width, height)
+        if self._size != self._tried:
+            self._chosen = self._choose(self._size)
+        if self._chosen.passed_over:
+            reasons = ", ".join(f"{name} ({why})" for name, why in self._chosen.passed_over.items())
+            self.notes.append(f"{self._chosen.encoder} encodes; passed over: {reasons}")
         if self._size != (width, height):
             self.notes.append(
                 f"{width}x{height} is odd, which H.264 cannot be; edge pixels are repeated to {_by(self._size)}"
             )
         self._colour = self._file.colour if self._file else Colour.usual(height)
+        # RGB becomes limited range, what every player expects; planes are what they are.
+        self._coding = first.planes.coding if first.planes is not None else Coding(self._colour.matrix)
         time_base = self._file.time_base if self._file else _CLOCK
         if not 1 <= time_base.denominator < 2**31 or time_base.numerator >= 2**31:
             time_base = _CLOCK
@@ -221,7 +230,7 @@ class VideoSink:
 
     def _add_stream(self) -> VideoStream:
         assert self._container is not None
-        stream = self._container.add_stream(self._encoder, rate=_sane_rate(self._rate))
+        stream = self._container.add_stream(self._chosen.encoder, rate=_sane_rate(self._rate))
         assert isinstance(stream, VideoStream)
         stream.time_base = self._time_base
         self._set_up(stream.codec_context)
@@ -238,13 +247,15 @@ class VideoSink:
     def _set_up(self, context: VideoCodecContext) -> None:
         """Size, clock, quality and colours of an encoder."""
         context.width, context.height = self._size
-        context.pix_fmt = "yuv420p"
+        context.pix_fmt = self._chosen.pix_fmt
         context.time_base = self._time_base
-        context.options = {"crf": str(self._crf), **_ENCODER_OPTIONS.get(self._encoder, {})}
+        context.options = dict(self._chosen.options)
+        if self._chosen.tag:
+            context.codec_tag = self._chosen.tag
         if self._file is not None and self._file.pixel_aspect is not None:
             context.sample_aspect_ratio = self._file.pixel_aspect
-        context.color_range = 1  # limited: what every player expects
-        context.colorspace = self._colour.matrix
+        context.color_range = 2 if self._coding.full_range else 1
+        context.colorspace = self._coding.matrix
         context.color_primaries = self._colour.primaries
         context.color_trc = self._colour.transfer
 
@@ -264,7 +275,7 @@ class VideoSink:
             },
         )
         self._begun = 0
-        context = VideoCodecContext.create(self._encoder, "w")
+        context = VideoCodecContext.create(self._chosen.encoder, "w")
         assert isinstance(context, VideoCodecContext)
         context.framerate = _sane_rate(self._rate)
         self._set_up(context)
@@ -285,8 +296,7 @@ class VideoSink:
         self._last_ticks = ticks
         self.seconds = float((ticks + self._last_step) * self._time_base)
 
-        rgb = VideoFrame.from_numpy_buffer(np.ascontiguousarray(self._fit(frame.image)), "rgb24")
-        picture = convert(self._reformatter, rgb, "yuv420p", Coding(self._colour.matrix))
+        picture = self._as_stored(frame)
         picture.color_primaries = self._colour.primaries
         picture.color_trc = self._colour.transfer
         picture.pts = ticks
@@ -318,6 +328,26 @@ class VideoSink:
         packet.stream = self._stream
         self._container.mux_one(packet)
 
+    def _as_stored(self, frame: Frame) -> VideoFrame:
+        """In the video's size, pixel format and coding; planes that have all of these are copied, not converted."""
+        planes, format = frame.planes, self._chosen.pix_fmt
+        if (
+            planes is None
+            or planes.coding != self._coding
+            or _even(planes.width, planes.height) != self._size
+        ):
+            rgb = VideoFrame.from_numpy_buffer(np.ascontiguousarray(self._fit(frame.image)), "rgb24")
+            return convert(self._reformatter, rgb, format, self._coding)
+        lacking = ((0, planes.height % 2), (0, planes.width % 2))  # chroma is rounded up as it is
+        luma = np.pad(planes.y, lacking, mode="edge") if any(map(any, lacking)) else planes.y
+        made = Planes(luma, planes.u, planes.v, planes.coding).frame()
+        return made if format == "yuv420p" else convert(self._reformatter, made, format, self._coding)
+
+    def _choose(self, size: tuple[int, int]) -> Chosen:
+        self._tried = size
+        like = (self._file.codec, self._file.bit_rate) if self._file else None
+        return choose(self._encoding, self._format, size, _sane_rate(self._rate), like)
+
     def _fit(self, image: Image) -> Image:
         """The frame in the video's size: odd edges repeated, a frame of another size inside black bars."""
         width, height = self._size
@@ -346,7 +376,8 @@ class VideoSink:
             self._waiting = None
         self._mux(self._encode_picture(None))
         if self._tracks is not None:
-            self._tracks.copy_until(None if whole else self.seconds)
+            preview = self._file is not None and self._file.until is not None
+            self._tracks.copy_until(None if whole and not preview else self.seconds)
             self._tracks.close()
         self._container.close()
         if self._fitted:
@@ -375,7 +406,7 @@ class VideoSink:
             raise RunError(
                 "E_ENCODER_FAILED",
                 f"cannot encode {self.path}",
-                f"{self._encoder}: {error.strerror or error}",
+                f"{self._chosen.encoder}: {error.strerror or error}",
                 "try --size, or another output format",
             ) from error
 
@@ -397,20 +428,8 @@ def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _first_encoder(names: tuple[str, ...]) -> str:
-    for name in names:
-        if name in av.codecs_available:
-            try:
-                av.Codec(name, "w")
-            except ValueError:
-                continue
-            return name
-    raise RunError(
-        "E_ENCODER_MISSING",
-        f"cannot encode with {' or '.join(names)}",
-        "this build of PyAV does not have it",
-        "install the usual one: pip install --force-reinstall av",
-    )
+def _even(width: int, height: int) -> tuple[int, int]:
+    return width + width % 2, height + height % 2
 
 
 def _sane_rate(rate: Fraction | None) -> Fraction:

@@ -19,6 +19,7 @@ class VirtualCameraSink:
     """Feeds the system's virtual camera (v4l2loopback, OBS). Its size is the first frame's; others are scaled to it."""
 
     live = True
+    takes_planes = False
 
     def __init__(self, rate: Fraction | None = None) -> None:
         self.name = "virtual camera"

@@ -30,6 +30,7 @@ class WindowSink:
     """
 
     live = True
+    takes_planes = False
 
     def __init__(
         self,

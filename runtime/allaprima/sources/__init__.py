@@ -17,13 +17,14 @@ from .pictures import PictureFolder, PictureSource, pictures_in
 from .sniff import is_picture, kind_of, readable
 from .source import Source
 from .synthetic import BarsSource, bars, fake_camera
-from .video import OnCorrupt, VideoSource
+from .video import Hdr, OnCorrupt, VideoSource
 
 __all__ = [
     "BarsSource",
     "Camera",
     "Capture",
     "EndOfCapture",
+    "Hdr",
     "LiveSource",
     "OnCorrupt",
     "PictureFolder",
@@ -43,6 +44,7 @@ def open_source(
     size: tuple[int, int] | None = None,
     rate: float | None = None,
     on_corrupt: OnCorrupt = "fail",
+    hdr: Hdr = "tonemap",
     reconnect: bool = False,
 ) -> Source:
     """Whatever `spec` names, as a `Source`: a file (picture or video, by its content), `bars:...`, `fake:...`, or a
@@ -71,7 +73,7 @@ def open_source(
         raise InputError(error.code, error.what, error.why, f"{error.next}, {cameras}") from None
     if kind_of(path) == "picture":
         return PictureSource(path, size=size)
-    return VideoSource(path, size=size, on_corrupt=on_corrupt)
+    return VideoSource(path, size=size, on_corrupt=on_corrupt, hdr=hdr)
 
 
 def _is_a_word(text: str) -> bool:

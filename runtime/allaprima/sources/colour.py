@@ -58,8 +58,13 @@ class Colour:
     def usual(cls, height: int) -> Colour:
         """What is written for a source without a file: BT.709, or BT.601 for small pictures."""
         if height >= 720:
-            return cls(_BT709, False, int(ColorPrimaries.BT709), int(ColorTrc.BT709))
+            return cls.sdr()
         return cls(_SMPTE170M, False, int(ColorPrimaries.SMPTE170M), int(ColorTrc.SMPTE170M))
+
+    @classmethod
+    def sdr(cls) -> Colour:
+        """BT.709 of limited range, in every respect: what HDR is tone-mapped to."""
+        return cls(_BT709, False, int(ColorPrimaries.BT709), int(ColorTrc.BT709))
 
     @property
     def coding(self) -> Coding:

@@ -20,12 +20,18 @@ from av.video.stream import VideoStream
 from ..errors import InputError
 from ..frame import Frame, Image
 from ..pixels import fit
-from .colour import Colour, rgb_of
+from ..planes import Coding, Planes
+from .colour import Colour, convert, rgb_of
+from .hdr import ToneMap
 from .sniff import cut_off, kind_of, readable
 
-__all__ = ["OnCorrupt", "VideoSource", "open_container"]
+__all__ = ["Hdr", "OnCorrupt", "VideoSource", "open_container"]
 
 OnCorrupt = Literal["fail", "skip"]
+Hdr = Literal["tonemap", "fail"]
+
+_PLANES = ("yuv420p", "yuvj420p", "nv12")
+"""What needs no conversion at all."""
 
 # Their clock started when the broadcast did, hours ago; every other format's starts with the file.
 _BROADCAST_FORMATS = ("mpegts", "mpeg", "rtsp")
@@ -54,18 +60,31 @@ class VideoSource:
 
     `size` is a (width, height) box that frames are shrunk to fit. `on_corrupt="fail"` raises InputError at the
     first damaged frame and says when; `"skip"` leaves damaged frames out, counts them in `notes` and goes on.
+    `hdr="tonemap"` brings PQ and HLG to BT.709 (hdr.py); `"fail"` refuses them: InputError E_INPUT_HDR.
     """
 
     live = False
     frames = None  # containers promise counts that they do not keep: edit lists, cut files, pipes
 
     def __init__(
-        self, path: str | Path, *, size: tuple[int, int] | None = None, on_corrupt: OnCorrupt = "fail"
+        self,
+        path: str | Path,
+        *,
+        size: tuple[int, int] | None = None,
+        on_corrupt: OnCorrupt = "fail",
+        hdr: Hdr = "tonemap",
+        planes: bool = False,
     ) -> None:
         self.path = readable(Path(path))
         self.name = self.path.name
         self.notes: list[str] = []
+        self.planes = planes
+        """Whether frames come as YUV planes, where they can: without any conversion for 4:2:0 of 8 bits, which is
+        most video. May be set until the first frame is taken."""
+        self.until: float | None = None
+        """Seconds: stop at the first frame from this time on, for previews. May be set until the first is taken."""
         self._on_corrupt = on_corrupt
+        self._hdr = hdr
         self._damaged = 0
         self._seen = False  # an undamaged frame
         if kind_of(self.path) == "text":
@@ -98,6 +117,10 @@ class VideoSource:
         """The file's own clock; every `Frame.time` is a whole multiple of it (less `origin`)."""
         self.origin: Fraction = self._find_origin()
         """Seconds on the file's clock that are time 0 here; not 0 only for broadcast recordings."""
+        self.codec: str = stream.codec_context.name
+        """FFmpeg's name of what the pictures are encoded in."""
+        self.bit_rate: int = stream.bit_rate or self._container.bit_rate or 0
+        """Bits per second: of the pictures, or of the whole file where only that is known; 0 if nobody knows."""
         self.end: float | None = None
         """When the last frame that was decoded so far stops being shown."""
         rate = stream.average_rate or stream.guessed_rate
@@ -114,7 +137,18 @@ class VideoSource:
                 "it may be cut off or encrypted; check that it plays elsewhere",
             )
         self._first: VideoFrame | None = first
-        self.colour = Colour.of(first)
+        stored = Colour.of(first)
+        self._high_range = stored.hdr
+        if stored.hdr and self._hdr == "fail":
+            raise InputError(
+                "E_INPUT_HDR",
+                f"cannot read {self.path} without changing it",
+                f"it is {stored.hdr}, and paintings have an ordinary range",
+                "leave --hdr fail out: it is then tone-mapped",
+            )
+        self.colour = Colour.sdr() if stored.hdr else stored
+        """Of the frames that come: after tone mapping, where that is done."""
+        self._tone_map: ToneMap | None = None
         self._turn = _Turn.of(first)
         width, height = self._turn.size(first.width, first.height)
         self._box = size
@@ -124,11 +158,21 @@ class VideoSource:
         """Width of a pixel over its height, where it is not square."""
         if aspect and aspect != 1:
             self.pixel_aspect = 1 / aspect if self._turn.transposed else aspect
-        self.duration = self._find_duration()
+        self._duration = self._find_duration()
         self.has_keyed_metadata = any("." in key for key in self._container.metadata)
         """Whether it has metadata with names like `com.apple.quicktime.make`, which MP4 keeps in a place of its own."""
         self._reformatter = VideoReformatter()
+        self._may_be_planes = self._can_be_planes(first)
         self._note_what_is_lost(first)
+
+    @property
+    def coding(self) -> Coding | None:
+        """What the planes of the frames mean; None where they come as RGB."""
+        return self.colour.coding if self.planes and self._may_be_planes else None
+
+    @property
+    def duration(self) -> float | None:
+        return min(self._duration, self.until) if self._duration and self.until else self._duration
 
     def __iter__(self) -> Iterator[Frame]:
         first, self._first = self._first, None
@@ -138,8 +182,11 @@ class VideoSource:
             ticks = self._clock.next(decoded)
             time = Fraction(ticks) * self.time_base - self.origin
             length = decoded.duration or 0
+            if self.until is not None and float(time) >= self.until:
+                self.end = float(time)
+                return
             self.end = float(time + length * self.time_base) if length > 0 else None
-            yield Frame(self._image(decoded), index, float(time))
+            yield Frame(self._picture(decoded), index, float(time))
         self._note_what_was_repaired()
 
     def close(self) -> None:
@@ -238,20 +285,50 @@ class VideoSource:
             + (", or leave such frames out with --on-corrupt skip" if self._seen else ""),
         ) from error
 
-    def _image(self, decoded: VideoFrame) -> Image:
-        """(H, W, 3) uint8 RGB, upright, shrunk to the box."""
+    def _picture(self, decoded: VideoFrame) -> Image | Planes:
+        """Upright, shrunk to the box: (H, W, 3) uint8 RGB, or planes."""
         width, height = decoded.width, decoded.height
         if self._box:
             width, height = self._turn.size(*fit(*self._turn.size(width, height), self._box))
         colour = self.colour if decoded.width == self._stream.width else Colour.of(decoded)
-        return self._turn.upright(rgb_of(decoded, self._reformatter, colour.coding, width, height))
+        if self._high_range:
+            decoded, colour = self._tone_mapped(decoded, width, height), self.colour
+        if not (self.planes and self._can_be_planes(decoded)):
+            return self._turn.upright(rgb_of(decoded, self._reformatter, colour.coding, width, height))
+        if decoded.format.name not in _PLANES or (width, height) != (decoded.width, decoded.height):
+            # also 4:4:4 and 10 bits: at most a third of what RGB and back would take
+            decoded = convert(self._reformatter, decoded, "yuv420p", colour.coding, width, height)
+        planes = Planes.of(decoded, colour.coding)
+        if self._turn.nothing:
+            return planes
+        y, u, v = (self._turn.upright(plane) for plane in (planes.y, planes.u, planes.v))
+        return Planes(y, u, v, planes.coding)
+
+    def _can_be_planes(self, decoded: VideoFrame) -> bool:
+        """Colour with a luma of its own; mirrored or turned only in whole 2x2 pixels."""
+        layout = decoded.format
+        even = decoded.width % 2 == decoded.height % 2 == 0
+        return (
+            layout.name.startswith(("yuv", "nv", "p0"))
+            and len(layout.components) >= 3
+            and (self._turn.nothing or even)
+        )
+
+    def _tone_mapped(self, decoded: VideoFrame, width: int, height: int) -> VideoFrame:
+        if self._tone_map is None or self._tone_map.takes != (
+            decoded.width,
+            decoded.height,
+            decoded.format.name,
+        ):
+            self._tone_map = ToneMap(decoded, width, height)
+        return self._tone_map(decoded)
 
     def _note_what_is_lost(self, first: VideoFrame) -> None:
-        if self.colour.hdr:
+        if self._high_range:
             self.notes.append(
-                f"the video is {self.colour.hdr}; it is painted as it is stored, not tone-mapped yet"
+                f"the video is {self._high_range}; it is tone-mapped to BT.709 (docs/live.md says how)"
             )
-        if any(component.bits > 8 for component in first.format.components):
+        elif any(component.bits > 8 for component in first.format.components):
             self.notes.append("the video has more than 8 bits per colour; it is painted with 8")
         alpha_beside = self._stream.metadata.get("alpha_mode") == "1"
         with_alpha = any(component.is_alpha for component in first.format.components)
@@ -332,12 +409,18 @@ class _Turn:
             return cls(True, c < 0, b < 0)
         return cls(False, False, False, ignored=int(frame.rotation))
 
+    @property
+    def nothing(self) -> bool:
+        """Frames are upright as they are."""
+        return not (self.transposed or self._flip_x or self._flip_y)
+
     def size(self, width: int, height: int) -> tuple[int, int]:
         return (height, width) if self.transposed else (width, height)
 
     def upright(self, image: Image) -> Image:
+        """(H, W, 3) or (H, W)."""
         if self.transposed:
-            image = image.transpose(1, 0, 2)
+            image = image.swapaxes(0, 1)
         if self._flip_x:
             image = image[:, ::-1]
         if self._flip_y:
