@@ -213,7 +213,7 @@ class LiveSource:
 
     def _found_again(self, connection: int) -> Capture | None:
         """The camera, opened again however long that takes; None when nobody wants it any more."""
-        lost_at, attempt = time.monotonic(), 0
+        lost_at, attempt = self._came_at, 0
         while not self._closing.wait(self._back_off[min(attempt, len(self._back_off) - 1)]):
             attempt += 1
             try:
