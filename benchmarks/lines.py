@@ -29,7 +29,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 def machine() -> dict[str, Any]:
     """The processor with the instructions that matter, and how much of it is ours."""
-    from allaprima.cli.doctor import processor_name
+    from allaprima.machine import processor_name
     from allaprima.threads import available
 
     return {

@@ -21,6 +21,9 @@ if "openvino" not in sys.modules:
 _ENGINES = tempfile.TemporaryDirectory(prefix="allaprima-tests-")
 os.environ["ALLAPRIMA_CACHE"] = _ENGINES.name
 
+# What somebody has measured or built on this machine decides nothing here; made only where a test writes to it.
+os.environ["ALLAPRIMA_CACHE"] = str(Path(tempfile.gettempdir()) / f"allaprima-tests-{os.getpid()}")
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -33,6 +33,7 @@ from .planes import Coding, Planes
 from .post import GRAIN_PHASE, Post, grain_phase
 from .tiles import SMALLEST_SIDE, Tiling, best_side, free_bytes, out_of_memory, tile_picture
 from .upgrade import Upgrade
+from .winners import narrowed, recall
 
 __all__ = ["Report", "Stylizer"]
 
@@ -82,6 +83,8 @@ class Stylizer:
         self._on_build = on_build
         self._upgrade: Upgrade | None = None  # the better backend, while its engine is built
         self._switched = ""
+        self._measured = ""  # why this backend and no other, where that was measured
+        self._no_winner = ""
         self._frames = 0
         self._controls: dict[str, NDArray[np.float32]] = {}
         self._states: dict[str, NDArray[Any]] = {}
@@ -279,7 +282,7 @@ class Stylizer:
             )
         assert self._picture is not None
         height, width = self._picture
-        degraded = list(self._started.backend.notes)
+        degraded = [*self._started.backend.notes, *([self._no_winner] if self._no_winner else [])]
         if self._switched:
             degraded.append(self._switched)
         passed_over = dict(self._passed_over)
@@ -298,7 +301,9 @@ class Stylizer:
             )
         return Report(
             style=self.bundle.manifest.name,
-            line=replace(self._started, passed_over=passed_over).line,
+            line="; ".join(
+                filter(None, (replace(self._started, passed_over=passed_over).line, self._measured))
+            ),
             backend=self._started.name,
             precision=self._started.backend.precision,
             variant=self._started.variant.name,
@@ -382,7 +387,7 @@ class Stylizer:
         self._drop_upgrade()
         previous, self._started, self._placement, self._picture = self._started, None, None, None
         sample = self._sample(placement, coding)
-        started = self._start_backend(sample, previous, coding)
+        started = self._start_backend(sample, previous, coding, tiling.tile if tiling else picture)
         if previous is None or started.better is not None:
             self._passed_over = started.passed_over
         self._started, self._placement, self._picture, self._tiling = started, placement, picture, tiling
@@ -394,7 +399,11 @@ class Stylizer:
             )
 
     def _start_backend(
-        self, sample: dict[str, NDArray[Any]], previous: backends.Started | None, coding: Coding | None
+        self,
+        sample: dict[str, NDArray[Any]],
+        previous: backends.Started | None,
+        coding: Coding | None,
+        size: tuple[int, int],
     ) -> backends.Started:
         """What was chosen once is kept: a new size must not change who paints. Unless nobody named it and it would
         have to build an engine first: then the next best paints meanwhile, as at the beginning."""
@@ -405,6 +414,10 @@ class Stylizer:
             "on_build": self._on_build,
         }
         if previous is None:
+            if self._backend is None and self._precision is None:
+                started = self._start_fastest(sample, coding, size, how)
+                if started is not None:
+                    return started
             return backends.start(self.bundle, sample, name=self._backend, precision=self._precision, **how)
         how["build"] = self._build and self._backend is not None
         try:
@@ -414,6 +427,32 @@ class Stylizer:
             if self._backend is not None:
                 raise
         return backends.start(self.bundle, sample, precision=self._precision, **how)
+
+    def _start_fastest(
+        self,
+        sample: dict[str, NDArray[Any]],
+        coding: Coding | None,
+        size: tuple[int, int],
+        how: dict[str, Any],
+    ) -> backends.Started | None:
+        """What was measured to be fastest for pictures of this (height, width); None where nothing was, or where it
+        does not start any more."""
+        winner = recall(self.bundle, size[::-1], "rgb" if coding is None else "planes", self._threads)
+        if winner is None:
+            return None
+        try:
+            alone = narrowed(self.bundle, winner.variant)
+            started = backends.start(
+                alone, sample, name=winner.backend, precision=winner.precision, **{**how, "build": False}
+            )
+        except (UsageError, DeviceError) as error:
+            self._measured, who = "", f"{winner.backend} in {winner.precision}"
+            self._no_winner = (
+                f"{who} was fastest on {winner.measured} and does not start: {error.why or error.what}"
+            )
+            return None
+        self._measured, self._no_winner = winner.words, ""
+        return started
 
     def _start_better(
         self, sample: dict[str, NDArray[Any]], coding: Coding | None, better: backends.Better, name: str

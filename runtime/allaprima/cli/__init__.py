@@ -22,7 +22,20 @@ from ..errors import AllaPrimaError, DeviceError, UsageError
 __all__ = ["main"]
 
 # First what most people type. A subcommand that is not named here comes after them.
-ORDER = ["demo", "run", "live", "styles", "cameras", "doctor", "check", "info", "train", "export", "import"]
+ORDER = [
+    "demo",
+    "run",
+    "live",
+    "styles",
+    "cameras",
+    "doctor",
+    "check",
+    "bench",
+    "info",
+    "train",
+    "export",
+    "import",
+]
 
 EXAMPLES = """\
 examples:

@@ -35,7 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    findings = [*system(), *distributions(), *tensorrt(), *backends(), *media(), *shown(), *cameras()]
+    findings = [
+        *system(),
+        *distributions(),
+        *tensorrt(),
+        *backends(),
+        *measured(),
+        *media(),
+        *shown(),
+        *cameras(),
+    ]
     if args.json:
         print(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
@@ -46,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 def system() -> Iterator[Finding]:
     from .. import __version__
+    from ..machine import processor_name
     from ..threads import available
 
     yield Finding(
@@ -55,23 +65,6 @@ def system() -> Iterator[Finding]:
     yield Finding("processor", "ok", f"{processor_name()}; {processors}")
     free = shutil.disk_usage(".").free / 1e9
     yield Finding("disk", "ok" if free > 1 else "!!", f"{free:.1f} GB free in {os.getcwd()}")
-
-
-def processor_name() -> str:
-    """The model, and the instructions that decide how fast a network runs on it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = dict(line.split(":", 1) for line in file if ":" in line)
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    fields = {key.strip(): value.strip() for key, value in lines.items()}
-    flags = fields.get("flags", "").split()
-    useful = [
-        flag
-        for flag in ("amx_int8", "amx_bf16", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx2")
-        if flag in flags
-    ]
-    return f"{fields.get('model name', platform.machine())} ({', '.join(useful) or 'no vector extensions named'})"
 
 
 def distributions() -> Iterator[Finding]:
@@ -151,6 +144,24 @@ def backends() -> Iterator[Finding]:
             yield Finding("backend", "ok" if one else "!!", f"{one.line}: {figures}")
     if not any(one.ran for one in results):
         yield Finding("backends", "!!", "none starts: pip install 'allaprima[cpu]'")
+
+
+def measured() -> Iterator[Finding]:
+    """What `allaprima bench --remember` has chosen for this machine."""
+    from ..machine import fingerprint
+    from ..winners import remembered
+
+    now = fingerprint()
+    for winner in remembered():
+        width, height = winner.size
+        text = (
+            f"{winner.style} at {width}x{height} ({winner.edges}): {winner.backend} in {winner.precision}, "
+            f"{winner.p50_ms:.1f} ms, {winner.words}"
+        )
+        if winner.machine == now:
+            yield Finding("fastest", "ok", text)
+        else:
+            yield Finding("fastest", "--", f"{text}; out of date: the machine or a version has changed")
 
 
 def media() -> Iterator[Finding]:
