@@ -9,6 +9,7 @@ from drawings import picture
 from PIL import Image
 from safetensors.torch import save_file
 
+from allaprima_train import quality
 from allaprima_train.features import FILE, Vgg19
 from allaprima_train.recipe import Recipe, parse_recipe
 
@@ -60,3 +61,9 @@ save_every = 4
 sample_every = 8
 """
     return lambda *overrides: parse_recipe(text, "small.toml", overrides)
+
+
+@pytest.fixture(autouse=True)
+def small_style_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A style's picture at 768 pixels takes the feature network seconds; one small size has the same arithmetic."""
+    monkeypatch.setattr(quality, "STYLE_SIZES", (128,))

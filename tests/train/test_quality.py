@@ -24,15 +24,6 @@ from allaprima_train.tables import Quality
 
 Recipes = Callable[..., Recipe]
 
-pytestmark = pytest.mark.usefixtures("small_style_pictures")
-
-
-@pytest.fixture
-def small_style_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The style's picture at 768 pixels takes seconds to look at; one size has the same arithmetic."""
-    monkeypatch.setattr(quality, "STYLE_SIZES", (128,))
-
-
 EVERY_TWO = ("quality.every=2", "quality.pictures=1", "quality.side=96")
 
 

@@ -46,7 +46,7 @@ NOISE = 2.0  # levels of 255: a webcam in a lit room
 
 def pixels(image: Image, place: torch.device | str = "cpu") -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, H, W) float in [0, 1]."""
-    return to_unit(torch.from_numpy(np.ascontiguousarray(image)).to(place)).permute(2, 0, 1)[None]
+    return to_unit(torch.from_numpy(np.array(image)).to(place)).permute(2, 0, 1)[None]
 
 
 @torch.no_grad()

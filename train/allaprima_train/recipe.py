@@ -201,6 +201,19 @@ def to_table(recipe: Recipe) -> dict[str, Any]:
     return table
 
 
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as used, as the text that `parse_recipe` reads. TOML has no null: a setting that is None is left
+    out."""
+    import tomlkit
+
+    def without_none(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: without_none(item) for key, item in value.items() if item is not None}
+        return value
+
+    return tomlkit.dumps(without_none(to_table(recipe)))
+
+
 def bundle_name(name: str) -> str:
     """A recipe's name as a bundle's: `My Style_2` -> `my-style-2`; empty where it has no letters a to z or digits."""
     letters = "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in name.lower())

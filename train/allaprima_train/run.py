@@ -22,14 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomlkit
 from torch import Tensor, nn
 
 from allaprima.errors import InputError, UsageError
 from allaprima.files import write_error, write_whole
 
 from .objectives import shipped_generator
-from .recipe import Recipe, differences, load_recipe, to_table
+from .recipe import Recipe, differences, load_recipe, to_toml
 
 __all__ = ["Change", "Run"]
 
@@ -149,7 +148,7 @@ class Run:
         return [Change(**json.loads(line)) for line in self.changes_file.read_text("utf-8").splitlines()]
 
     def _write(self, recipe: Recipe) -> None:
-        write_whole(self.recipe_file, tomlkit.dumps(_without_none(to_table(recipe))).encode())
+        write_whole(self.recipe_file, to_toml(recipe).encode())
 
     def cut_log(self, step: int) -> None:
         """Leave the lines up to `step` in the log: what a killed training logged after its last save comes again."""
@@ -258,10 +257,3 @@ def what_differs(ours: Mapping[str, Tensor], weights: Mapping[str, Tensor], most
     ]
     more = f" and {len(differs) - most} more" if len(differs) > most else ""
     return "; ".join(differs[:most]) + more
-
-
-def _without_none(value: Any) -> Any:
-    """TOML has no null: a setting that is None is left out."""
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return value
