@@ -65,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="photographs to measure parity on (default: those that the training held out)",
     )
     parser.add_argument(
+        "--post",
+        default="",
+        metavar="STAGE,...",
+        help="post-processing in the graph, each a control: denoise, match-luminance, match-palette, sharpen, grain",
+    )
+    parser.add_argument(
         "--direction",
         default="",
         metavar="NAME",
@@ -96,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         quantizers=args.quantizer,
         plan=args.plan,
         direction=args.direction,
+        post=[stage.strip().replace("-", "_") for stage in args.post.split(",") if stage.strip()],
         engines=args.engines,
         as_zip=args.as_zip,
         overwrite=args.overwrite,

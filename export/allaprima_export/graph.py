@@ -19,16 +19,18 @@ class Graph:
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
+    prefix: str = "edge"
+    """Begins the names: graphs that become one need different ones."""
 
     def constant(self, values: Any, kind: type[np.generic] = np.int64, name: str = "") -> str:
         """Add it; its name."""
-        name = name or f"edge_constant_{len(self.constants)}"
+        name = name or f"{self.prefix}_constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(values, kind), name))
         return name
 
     def node(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """Append it; the name of its output."""
-        output = name or f"edge_{len(self.nodes)}"
+        output = name or f"{self.prefix}_{len(self.nodes)}"
         self.nodes.append(
             helper.make_node(operator, inputs, [output], name=f"{operator.lower()}_{output}", **attributes)
         )

@@ -47,6 +47,7 @@ from .core import billion_macs, in_bytes, reach, require_finite, to_opset, trace
 from .engine import build_engines, wanted_cards
 from .pack import licence_text, prove, require_free, staged, versions, write_model, write_png
 from .parity import GOLDEN_TOLERANCES, Judged, Panel, Reference, judged_elsewhere, unseen
+from .post import REACH, attach_post, post_controls
 from .scenes import golden_scene, scenes
 from .variants import PRECISIONS, Made, Material, at_size, make
 
@@ -94,6 +95,7 @@ def export(
     plan: Path | None = None,
     direction: str = "",
     engines: Sequence[str] = (),
+    post: Sequence[str] = (),
     as_zip: bool = False,
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
@@ -106,7 +108,8 @@ def export(
     QUANTIZERS for int8, instead of the best for each backend that starts here. `plan`: a bundle whose int8 variant
     tells which layers to keep in floating point; without it, the one that is overwritten. `direction`: of a method
     that trains several generators, another than the one that ships. `engines`: cards to build TensorRT engines for,
-    in the sizes of `fixed`: `ada`, `sm86`, `here`; see engine.py. `on_stage` hears what happens next, in words.
+    in the sizes of `fixed`: `ada`, `sm86`, `here`; see engine.py. `post`: stages of post-processing that the graphs
+    get, each a control; see post.py. `on_stage` hears what happens next, in words.
 
     Raises UsageError (E_EXPORT_...), InputError for a run that cannot be read, OutputError, and QualityError:
     E_WEIGHTS_FINITE, E_NOT_FINITE, E_PARITY, E_GATE where nothing passes, E_GOLDEN; DeviceError E_ENGINE_REFUSED,
@@ -118,6 +121,7 @@ def export(
     _require_known(variants, fixed)
     require_free(out, overwrite=overwrite)
     cards = wanted_cards(engines, fixed)
+    extras = post_controls(post)
 
     on_stage("folding and tracing the network")
     generator, noted = run.generator(f"generator_{direction}" if direction else "generator")
@@ -152,10 +156,12 @@ def export(
     grid, border = _artefacts(photos, panel.references, reference, cast(Generator, generator))
 
     on_stage(f"packing {out}")
-    manifest = _manifest(recipe, run, generator, noted, [one.promise() for one in made])
+    manifest = _manifest(recipe, run, generator, noted, [one.promise() for one in made], extras)
     with staged(out, as_zip=as_zip) as folder:
         for one, variant in zip(made, manifest.variants, strict=True):
-            write_model(folder / variant.file, one.model, manifest, variant.name)
+            # Judged without: at 0, where the controls stand, the stages change no byte (a test).
+            finished = attach_post(one.model, post) if post else one.model
+            write_model(folder / variant.file, finished, manifest, variant.name)
         write_png(folder / "golden" / "image.png", golden_scene())
         write_png(folder / "golden" / "styled.png", reference.paint(golden_scene(), "the golden scene"))
         (folder / "recipe.toml").write_bytes(run.recipe_file.read_bytes())
@@ -265,7 +271,12 @@ def _artefacts(
 
 
 def _manifest(
-    recipe: Recipe, run: Run, generator: nn.Module, noted: Mapping[str, str], variants: Sequence[Variant]
+    recipe: Recipe,
+    run: Run,
+    generator: nn.Module,
+    noted: Mapping[str, str],
+    variants: Sequence[Variant],
+    extras: Sequence[Control],
 ) -> Manifest:
     network = cast(Generator, generator)
     scale = network.scale
@@ -284,7 +295,7 @@ def _manifest(
         geometry=Geometry(
             minimum=MINIMUM,
             scale=scale,
-            margin=far or network.margin,
+            margin=(far or network.margin) + (REACH if extras else 0),
             stride=network.stride,
             whole=far is None,
         ),
@@ -296,6 +307,7 @@ def _manifest(
                 + (f", each pixel {scale} x {scale} times" if scale > 1 else ""),
             ),
             *network.controls,
+            *extras,
         ),
         variants=tuple(variants),
         golden=Golden(
