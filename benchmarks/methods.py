@@ -6,7 +6,7 @@ Trains the method's recipe on small crops of real pictures, by the loop that use
 that it never saw: photograph above, paintings below, a row for each position of the generator's controls. Measured by
 VGG-19, as `losses.py` defines them: `structure`, how far the painting is from its photograph (0: the same, 1:
 unrelated), and `style`, how far its Grams are from the mean ones of the set that it learned from, beside the same
-for the untouched photographs. `pix2pix` needs pairs: its answers are what another network (mosaic.onnx of the shared
+for the untouched photographs. `pix2pix` needs pairs: its answers are what another network (candy.onnx of the shared
 peers, instance norm, 20 times the size) paints.
 """
 
@@ -89,6 +89,9 @@ def shortened(args: argparse.Namespace) -> Recipe:
     own = table[table["method"]]
     if "discriminator_width" in own:
         own["discriminator_width"] = 32
+        # so few steps are no time for an opponent that learns as fast as the painter
+        table["train"]["learning_rate"] = 6e-4
+        table["transfer"] = {"rates": {"discriminator*": 0.4}}
     if table["method"] == "pix2pix":
         folders = pairs(args.out / "pairs", 200)
         table["data"]["content"], own["target"] = [str(folders[0])], {"pictures": [str(folders[1])]}
@@ -96,7 +99,7 @@ def shortened(args: argparse.Namespace) -> Recipe:
 
 
 def pairs(folder: Path, count: int) -> tuple[Path, Path]:
-    """`count` photographs and what mosaic.onnx makes of them, in two folders; made once."""
+    """`count` photographs and what candy.onnx makes of them, in two folders; made once."""
     import onnxruntime
 
     given, answers = folder / "photos", folder / "answers"
@@ -104,7 +107,7 @@ def pairs(folder: Path, count: int) -> tuple[Path, Path]:
         return given, answers
     given.mkdir(parents=True, exist_ok=True)
     answers.mkdir(exist_ok=True)
-    session = onnxruntime.InferenceSession(lines.SHARED / "peers" / "mosaic.onnx")
+    session = onnxruntime.InferenceSession(lines.SHARED / "peers" / "candy.onnx")
     name = session.get_inputs()[0].name
     for path in sorted((lines.SHARED / "content" / "photos").glob("*.jpg"))[:count]:
         photo = read_picture(path)

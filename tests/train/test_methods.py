@@ -5,8 +5,10 @@ method is tested from the moment it is in the table, and one without a recipe fa
 """
 
 import json
+import shutil
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from conftest import picture
 from PIL import Image
 from safetensors.torch import load_file
 
+from allaprima.errors import InputError, UsageError
 from allaprima_export.pipeline import export
 from allaprima_train import loop
 from allaprima_train.features import load_features
@@ -169,3 +172,98 @@ def test_a_methods_generator_exports_and_paints_as_in_torch(method, trained, tmp
     others = [path.stem.removeprefix("weights_") for path in run.folder.glob("weights_*.safetensors")]
     for other in others:
         assert export(run.folder, tmp_path / f"{other}.prima", variants=["fp32"], direction=other).judged
+
+
+def test_a_discriminator_sees_varied_pictures_where_the_recipe_says_so(sets) -> None:
+    plain, varied = (
+        make_objective(small("cut", sets, f"augment.discriminator={policy}"), None).networks["discriminator"]
+        for policy in ("[]", "['translation']")
+    )
+    varied.load_state_dict(plain.state_dict())
+    x = torch.rand(2, 3, 64, 64)
+    torch.manual_seed(1)
+    assert torch.equal(plain(x)[-1], plain(x)[-1])
+    assert not torch.equal(plain(x)[-1], varied(x)[-1])
+    with pytest.raises(UsageError, match="does not go with the method 'pix2pix'"):
+        make_objective(small("pix2pix", sets, "augment.discriminator=['colour']"), None)
+
+
+def test_pairs_that_are_none_are_refused_before_training(sets, tmp_path) -> None:
+    answers = tmp_path / "answers"
+    shutil.copytree(sets / "answers", answers)
+    recipe = small("pix2pix", sets, f"pix2pix.target.pictures=['{answers}']")
+    pairs = objective_streams(recipe)
+    photo, answer = (pairs[name][3] for name in ("content", "target"))
+    assert photo.shape == answer.shape
+    shutil.copy(answers / "1.png", answers / "1.jpg")
+    (answers / "1.jpg").rename(answers / "1.jpeg")
+    with pytest.raises(InputError, match="it has 2 answers of that name"):
+        objective_streams(recipe)
+    (answers / "1.jpeg").unlink()
+    Image.new("RGB", (30, 40)).save(answers / "1.png")
+    with pytest.raises(InputError, match=r"1\.png has no pair - it is 112x96 and .* is 30x40"):
+        objective_streams(recipe)
+    (answers / "1.png").unlink()
+    with pytest.raises(InputError, match="it has 0 answers of that name") as caught:
+        objective_streams(recipe)
+    assert caught.value.code == "E_DATA_PAIRS"
+
+
+def test_a_pair_is_cut_in_the_same_place_and_mirrored_alike(sets, tmp_path) -> None:
+    shutil.copytree(sets / "photos", tmp_path / "same")
+    recipe = small("pix2pix", sets, f"pix2pix.target.pictures=['{tmp_path / 'same'}']")
+    streams = objective_streams(recipe)
+    for number in range(9):
+        assert torch.equal(streams["content"][number], streams["target"][number])
+
+
+def test_a_set_without_pictures_names_the_setting(sets, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    for method, setting in (
+        ("cut", "cut.style"),
+        ("cyclegan", "cyclegan.style"),
+        ("pix2pix", "pix2pix.target"),
+    ):
+        recipe = small(method, sets, f"{setting}.pictures=['{tmp_path / 'empty'}']")
+        with pytest.raises(InputError, match="it has no pictures in it") as caught:
+            objective_streams(recipe)
+        assert f"[{setting}] pictures" in caught.value.next
+
+
+def test_sets_of_unequal_size_count_alike(sets, tmp_path) -> None:
+    """One card against eight: every batch has as many of each."""
+    folders = {"few": tmp_path / "few", "many": tmp_path / "many"}
+    for count, (name, folder) in zip((1, 8), folders.items(), strict=True):
+        folder.mkdir()
+        for number in range(count):
+            Image.new("RGB", (80, 80), (255, 0, 0) if name == "few" else (0, 0, 255)).save(
+                folder / f"{number}.png"
+            )
+    recipe = small("stargan", sets)
+    table = [
+        replace(domain, pictures=(str(folder),), grey=False)
+        for domain, folder in zip(
+            recipe.objective.domains, [folders["few"], folders["many"], folders["many"]], strict=True
+        )
+    ]
+    streams = objective_streams(replace(recipe, objective=replace(recipe.objective, domains=tuple(table))))
+    for number in range(12):
+        red, _, blue = streams["style"][number].float().mean((1, 2))
+        assert int(streams["domain"][number]) == number % 3
+        assert (red > blue) == (number % 3 == 0)
+
+
+def test_grey_and_trim_are_of_the_set(sets, tmp_path) -> None:
+    framed = np.zeros((100, 100, 3), np.uint8)
+    framed[..., 0] = 255  # a red frame
+    framed[10:80, 10:90] = (0, 120, 240)
+    Image.fromarray(framed).save(tmp_path / "framed.png")
+    crop = lambda *more: objective_streams(  # noqa: E731 - one expression
+        small("cut", sets, f"cut.style.pictures=['{tmp_path / 'framed.png'}']", *more)
+    )["style"][0]
+    trimmed = crop("cut.style.trim=[0.12, 0.12, 0.22, 0.12]")
+    assert torch.equal(trimmed.flatten(1).unique(dim=1), torch.tensor([[0], [120], [240]], dtype=torch.uint8))
+    grey = crop("cut.style.grey=true")
+    assert torch.equal(grey[0], grey[2])
+    with pytest.raises(UsageError, match="leaves nothing"):
+        small("cut", sets, "cut.style.trim=[0.5, 0, 0.5, 0]")

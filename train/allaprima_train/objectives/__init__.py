@@ -112,8 +112,18 @@ def shown_pictures(recipe: Recipe, photo: Image, number: int) -> Image:
 
 
 def make_objective(recipe: Recipe, features: Vgg19 | None) -> Objective:
-    """`features`: the network of `objective_features`, with its weights; None where there is none."""
+    """`features`: the network of `objective_features`, with its weights; None where there is none.
+
+    What networks called `discriminator...` see is varied as [augment] discriminator says.
+    """
     objective: Objective = getattr(_page(recipe.method), OBJECTIVES[recipe.method][2])(recipe, features)
+    if recipe.augment.discriminator:
+        from ..augment import Varied
+
+        varied = Varied(recipe.augment.discriminator)
+        for name, network in objective.networks.items():
+            if name.startswith("discriminator"):
+                network.register_forward_pre_hook(lambda _, given: (varied(given[0]), *given[1:]))
     return objective
 
 

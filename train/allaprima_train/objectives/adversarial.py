@@ -60,14 +60,17 @@ class Pool(nn.Module):
 
 
 class Clock(nn.Module):
-    """Steps that an objective has taken, for what happens at some of them only; in a buffer, as `Pool`."""
+    """Turns that an objective has taken, for what happens at some of them only; in a buffer, as `Pool`.
+
+    A turn is a step, or with [train] accumulate a piece of one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def tick(self) -> int:
-        """The number of this step, from 0."""
+        """The number of this turn, from 0."""
         self.get_buffer("steps").add_(1)
         return self.now - 1
 

@@ -90,6 +90,13 @@ class Pix2Pix:
                 f"[pix2pix] coarse_steps does not go with [generator] network = {chosen.network!r}",
                 next="take the network coarse-to-fine, or coarse_steps = 0",
             )
+        if recipe.augment.discriminator:
+            raise UsageError(
+                "E_SETTING",
+                "[augment] discriminator does not go with the method 'pix2pix'",
+                "painting and answer would be varied differently, and they are compared",
+                "leave it out; rotation and colours of [augment] vary pairs alike",
+            )
         discriminator = MultiScale(self.settings.scales, 6, self.settings.discriminator_width)
         self.networks = nn.ModuleDict(
             {"generator": generator, "discriminator": discriminator, "clock": Clock()}
