@@ -103,10 +103,10 @@ def _only_moved(nodes: list[_Node], bytes_in: list[str], bytes_out: list[str], w
             node.casts_to == _UINT8
         ):  # what it cuts off must not be wanted again inside, where a float keeps it
             going |= set(node.outputs)
-        touched = (coming | going | set(weights)) & set(node.inputs)
+        touched = (coming | going) & set(node.inputs)
         if not touched or node.operator == "Shape" or (node.operator == "Cast" and not touched & going):
             continue
-        if node.operator not in _MOVES or touched & set(weights):
+        if node.operator not in _MOVES or set(weights) & set(node.inputs):
             return False
         (going if touched & going else coming).update(node.outputs)
     return set(bytes_out) <= coming | going

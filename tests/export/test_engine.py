@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from allaprima_export.edges import attach_edges
 from allaprima_export.half import half
 from allaprima_export.parity import Painter
 from allaprima_export.planes import attach_planes
+from allaprima_export.quantize import QUANTIZERS, quantize
 
 CAPABILITIES = (80, 86, 89, 120)
 
@@ -44,48 +46,18 @@ def model(network: str, size: str, precision: str, fixed: tuple[int, int] | None
     return attach_edges(core, **edges(trained.strong(network, size)), fixed=fixed).SerializeToString()
 
 
-def quantized(core: onnx.ModelProto) -> onnx.ModelProto:
-    """Explicit QDQ as TensorRT's parser takes it: symmetric int8 on both sides, weights with their own pairs, no
-    int32 biases."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    packed = core.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-
-    class Frames(CalibrationDataReader):
-        def __init__(self) -> None:
-            chance = np.random.default_rng(0)
-            self.left = [chance.integers(0, 256, (1, packed, 16, 16)).astype(np.float32) for _ in range(2)]
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return {IN: self.left.pop()} if self.left else None
-
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "core.onnx", Path(folder) / "int8.onnx"
-        onnx.save(core, str(source))
-        quantize_static(
-            source,
-            target,
-            Frames(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv"],
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "QuantizeBias": False,
-                "AddQDQPairToWeight": True,
-            },
-        )
-        made = onnx.load(str(target))
-    del made.graph.value_info[:]
-    return made
+def quantized(core: onnx.ModelProto, quantizer: str = "ort") -> onnx.ModelProto:
+    """As `allaprima export --variants int8` does it, with two pictures of noise."""
+    channels = core.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    chance = np.random.default_rng(0)
+    frames = [{IN: chance.integers(0, 256, (1, channels, 16, 16)).astype(np.float32)} for _ in range(2)]
+    return quantize(quantizer, core, frames)
 
 
 MADE = {"fp32": lambda core: core, "fp16": half, "int8": quantized}
+FOR_TENSORRT = [
+    name for name, row in QUANTIZERS.items() if "tensorrt" in row.targets and find_spec(row.module)
+]
 
 
 def build(cache_here: Cache, rtx: Vendor, data: bytes, sm: int, *sizes: tuple[int, int]) -> Any:
@@ -127,6 +99,21 @@ def test_the_shipped_kind_compiles_for_every_card(
 ) -> None:
     build(cache_here, rtx, model("mobile", "small", precision), sm, (720, 1280))
     build(cache_here, rtx, model("mobile", "small", precision, (64, 96)), sm, (64, 96))
+
+
+@pytest.mark.parametrize("quantizer", FOR_TENSORRT)
+def test_every_quantizer_for_tensorrt_makes_what_its_parser_takes(
+    cache_here: Cache, rtx: Vendor, quantizer: str
+) -> None:
+    core = quantized(trained.traced("mobile", "nano"), quantizer)
+    data = attach_edges(core, **edges(trained.strong("mobile", "nano"))).SerializeToString()
+    build(cache_here, rtx, data, 89, (64, 96))
+    image = trained.soft(61, 93)
+    given = floats_inside(data)
+    assert given != data
+    assert np.array_equal(
+        Painter(given, "ort", "fp32").paint(image), Painter(data, "ort", "fp32").paint(image)
+    )
 
 
 def test_planes_compile_built_in_and_as_a_range(cache_here: Cache, rtx: Vendor) -> None:
