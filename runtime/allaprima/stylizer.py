@@ -38,6 +38,10 @@ from .winners import narrowed, recall
 __all__ = ["Report", "Stylizer"]
 
 
+WORTH_AN_ENGINE = 8
+"""Frames of one size, after which its engine is built: a picture, or a folder of many sizes, is done before."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What runs, and what is not as the user may think."""
@@ -81,7 +85,9 @@ class Stylizer:
         self._tile = tile
         self._build = build
         self._on_build = on_build
-        self._upgrade: Upgrade | None = None  # the better backend, while its engine is built
+        self._wanted: Callable[[], Upgrade] | None = None  # begins to build the engine of a better backend
+        self._upgrade: Upgrade | None = None  # that backend, while its engine is built
+        self._frames_before = 0  # painted before it started for this size
         self._switched = ""
         self._measured = ""  # why this backend and no other, where that was measured
         self._no_winner = ""
@@ -195,6 +201,8 @@ class Stylizer:
 
     def _run(self, picture: dict[str, Image]) -> dict[str, NDArray[Any]]:
         assert self._started is not None
+        if self._wanted is not None and self._frames - self._frames_before >= WORTH_AN_ENGINE:
+            self._upgrade, self._wanted = self._wanted(), None
         if self._upgrade is not None:
             self._take_better(self._upgrade)
         try:
@@ -393,10 +401,10 @@ class Stylizer:
         self._started, self._placement, self._picture, self._tiling = started, placement, picture, tiling
         self._coding = coding
         self.reset()
+        self._frames_before = self._frames
         if started.better is not None and self._build:
-            self._upgrade = Upgrade(
-                started.better, partial(self._start_better, sample, coding, started.better)
-            )
+            better = started.better
+            self._wanted = partial(Upgrade, better, partial(self._start_better, sample, coding, better))
 
     def _start_backend(
         self,
@@ -476,6 +484,7 @@ class Stylizer:
         self._upgrade = None
 
     def _drop_upgrade(self) -> None:
+        self._wanted = None
         if self._upgrade is not None:
             self._upgrade.close()
             self._upgrade = None

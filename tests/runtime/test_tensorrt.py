@@ -24,6 +24,8 @@ from allaprima.bundle import Bundle
 from allaprima.check import check
 from allaprima.engines import Cache, NotBuilt, Vendor, build_here, flavour
 from allaprima.errors import DeviceError, RunError
+from allaprima.frame import Frame
+from allaprima.stylizer import WORTH_AN_ENGINE
 
 pytest.importorskip("onnxruntime")
 
@@ -170,8 +172,13 @@ def test_graphs_are_captured_after_a_run_without_and_once_for_each_slot(
     assert machine.bindings.left == {}
 
 
-def test_without_a_graph_it_paints_all_the_same_and_says_so(modern: Machine, bundle: Bundle) -> None:
-    modern.bindings.fails["cudaStreamEndCapture"] = (stand_in.CAPTURE_INVALIDATED, 0)
+@pytest.mark.parametrize(
+    "function", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"]
+)
+def test_without_a_graph_it_paints_all_the_same_and_says_so(
+    modern: Machine, bundle: Bundle, function: str
+) -> None:
+    modern.bindings.fails[function] = (stand_in.CAPTURE_INVALIDATED, 0)
     started = start(bundle, sample(), name="tensorrt", precision="fp32")
     assert "CUDA graph" not in started.line
     assert "without a CUDA graph" in started.backend.notes[0]
@@ -247,6 +254,25 @@ def test_memory_from_frame_to_frame_goes_through_the_card(modern: Machine, tmp_p
         first, second = stylizer.paint(image), stylizer.paint(255 - image)
     assert np.abs(first.astype(int) - image // 2).max() <= 1
     assert np.abs(second.astype(int) - 127).max() <= 1
+
+
+def test_planes_go_through_the_card_and_are_compared_with_another_backend(
+    modern: Machine, tmp_path: Path
+) -> None:
+    path = bundles.make_bundle(tmp_path / "planes.prima", promise=bundles.with_planes())
+    planes = bundles.Planes.from_rgb(bundles.ramp(40, 56))
+    with Stylizer.open(
+        path, backend="tensorrt", precision="fp32", size=(56, 40), coding=planes.coding
+    ) as stylizer:
+        painted = stylizer(Frame(picture=planes, index=0, time=0.0)).planes
+    assert painted is not None
+    expected = bundles.negative_planes(planes)
+    for name in ("y", "u", "v"):
+        assert np.abs(getattr(painted, name).astype(int) - getattr(expected, name)).max() <= 1
+    (entry,) = Cache()
+    assert entry.proof is not None
+    assert entry.proof.against == "another backend"
+    assert list(entry.key.shapes) == ["y", "u", "v", "strength"]
 
 
 def test_a_named_backend_builds_what_it_lacks_and_tells_how_far_it_is(
@@ -394,6 +420,9 @@ def test_while_an_engine_is_built_another_backend_paints_and_then_it_switches_be
     with Stylizer.open(bundle, size=(56, 40)) as stylizer:
         first = stylizer.report
         assert first.backend != "tensorrt"
+        for _ in range(WORTH_AN_ENGINE + 1):  # one picture is worth no engine
+            assert "it has not been built yet" in stylizer.report.line
+            stylizer.paint(image)
         wait_for(lambda: "40%, 0:12, about 0:18 left" in stylizer.report.line)
         painted = [stylizer.paint(image) for _ in range(3)]
         assert stylizer.report.backend == first.backend
@@ -402,7 +431,7 @@ def test_while_an_engine_is_built_another_backend_paints_and_then_it_switches_be
         report = stylizer.report
         assert report.passed_over == {}
         assert (
-            f"painted the first {len(painted) - 1} frames, until the engine of tensorrt"
+            f"painted the first {WORTH_AN_ENGINE + len(painted)} frames, until the engine of tensorrt"
             in report.degraded[-1]
         )
         for one in painted:  # before and after: the same painting
@@ -423,6 +452,8 @@ def test_a_build_that_fails_is_the_reason_in_the_report_and_painting_goes_on(
 
     monkeypatch.setattr(upgrade, "build_apart", refused)
     with Stylizer.open(bundle, size=(56, 40)) as stylizer:
+        for _ in range(WORTH_AN_ENGINE + 1):
+            stylizer.paint(bundles.ramp(40, 56))
         wait_for(lambda: "node 'pad_1' (Pad)" in stylizer.report.line)
         stylizer.paint(bundles.ramp(40, 56))
         assert "node 'pad_1' (Pad)" in stylizer.report.passed_over["tensorrt"]

@@ -161,7 +161,7 @@ def _run_here(entry: Entry, cache: Cache) -> tuple[bool, str]:
         return False, f"paints the golden pair ({started.line})"
     return (
         False,
-        f"{'proven' if entry.proof else 'not proven'}; its style is not installed, so it was not run",
+        f"{'proven' if entry.proof else 'not proven'}; no installed style has exactly its model, so it was not run",
     )
 
 
