@@ -174,6 +174,27 @@ def test_recordings_after_the_first_have_names_of_their_own(tmp_path: Path) -> N
         assert re.fullmatch(r"live-\d{8}-\d{6}\.mp4", Recordings("", source, overwrite=False)().name)
 
 
+def test_the_program_in_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(compile(program.replace("seconds=5", "seconds=1"), "docs/live.md", "exec"), {})
+    assert "fps" in capsys.readouterr().out
+    with VideoSource(tmp_path / "live.mp4") as film:
+        assert next(iter(film)).width == 640
+
+
+def test_every_option_is_on_the_page() -> None:
+    import argparse
+
+    from allaprima.cli import live as command
+
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    page = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
+    options = {word for action in parser._actions for word in action.option_strings if word.startswith("--")}
+    assert {option for option in options - {"--help", "--tile"} if f"`{option}" not in page} == set()
+
+
 # what `run` shares
 
 

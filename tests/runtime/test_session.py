@@ -202,7 +202,7 @@ def test_the_next_painter_warms_while_the_present_one_paints() -> None:
         return first
 
     with Easel(open, Wish("one"), on_error=no_error) as easel:
-        easel.wish(Wish("two"))
+        easel.wish(style="two")
         assert easel.painter() == (first, False)
         assert easel.wanted.style == "two"
         go_on.set()
@@ -224,7 +224,7 @@ def test_of_many_wishes_the_last_counts_and_all_others_are_closed() -> None:
 
     with Easel(open, Wish("one"), on_error=no_error) as easel:
         for style in ("two", "three", "four"):
-            easel.wish(Wish(style))
+            easel.wish(style=style)
         go_on.set()
         assert until(lambda: easel.painter()[0] is opened[-1] and opened[-1].style == "four")
         assert [painter.style for painter in opened if not painter.closed] == ["four"]
@@ -240,10 +240,47 @@ def test_a_style_that_does_not_start_leaves_the_present_one_painting() -> None:
         return first
 
     with Easel(open, Wish("one"), on_error=lambda wish, error: failed.append(error.code)) as easel:
-        easel.wish(Wish("two"))
+        easel.wish(style="two")
         assert until(lambda: bool(failed))
         assert until(lambda: easel.wanted == Wish("one"))
         assert easel.painter() == (first, False)
+
+
+def test_a_style_that_does_not_start_takes_no_wish_for_another_size_with_it() -> None:
+    opened: list[Wish] = []
+    go_on = threading.Event()
+
+    def open(wish: Wish) -> Painter:
+        if wish.style != "one":
+            go_on.wait(10)
+            raise BundleError("E_BUNDLE_CHANGED", "a byte has changed")
+        opened.append(wish)
+        return Painter("one")
+
+    with Easel(open, Wish("one"), on_error=lambda wish, error: None) as easel:
+        easel.wish(style="two")
+        easel.wish(size=0.5)
+        go_on.set()
+        assert until(lambda: easel.painter()[1])
+        assert easel.present == easel.wanted == opened[-1] == Wish("one", 0.5)
+
+
+def test_a_size_that_does_not_start_ends_the_steps_and_not_the_run() -> None:
+    def open(wish: Wish) -> Painter:
+        if wish.size != 1:
+            raise DeviceError("E_BACKEND_UNAVAILABLE", "no room for another one")
+        return Painter("one", seconds=0.08)
+
+    failed: list[str] = []
+    outputs, kept = Outputs(tell=lambda text: None), Kept()
+    with camera(3.0, rate=20) as source:
+        easel = Easel(open, Wish("one"), on_error=lambda wish, error: failed.append(error.code))
+        session = Session(source, easel, outputs=outputs)
+        outputs.add("kept", lambda: kept)
+        status = session.run()
+    assert failed == ["E_BACKEND_UNAVAILABLE"]
+    assert status.step == "full size"
+    assert len(kept.got) > 10
 
 
 def test_a_bug_while_warming_is_raised_where_frames_are_painted() -> None:
@@ -253,7 +290,7 @@ def test_a_bug_while_warming_is_raised_where_frames_are_painted() -> None:
         return Painter("one")
 
     with Easel(open, Wish("one"), on_error=no_error) as easel, pytest.raises(ZeroDivisionError):
-        easel.wish(Wish("two"))
+        easel.wish(style="two")
         until(lambda: easel.painter()[1])
 
 
@@ -434,6 +471,27 @@ def test_a_camera_unplugged_and_back_is_one_run_and_one_recording(out: Path) -> 
     with VideoSource(out / "a.mp4") as film:
         stamps = [frame.time for frame in film]
     assert max(b - a for a, b in itertools.pairwise(stamps)) > 0.3  # the gap is kept
+
+
+def test_a_camera_that_gives_less_than_it_says_is_no_reason_to_paint_smaller() -> None:
+    """It says 60 and gives 12 a second, and painting takes 40 ms."""
+
+    class Dark(FakeCapture):
+        def __init__(self) -> None:
+            super().__init__(64, 48, Fraction(12), FakeSettings(seconds=4.0))
+            self.rate = Fraction(60)
+
+        def read(self) -> Image | None:
+            self.rate, claimed = Fraction(12), self.rate
+            try:
+                return super().read()
+            finally:
+                self.rate = claimed
+
+    with LiveSource(Dark, "dark") as source:
+        session, _, said = session_of(source, Painter(seconds=0.04), adapt=True)
+        session.run()
+    assert not [line for line in said if line.startswith("down")]
 
 
 def test_a_painter_that_is_too_slow_makes_the_picture_smaller_and_says_so() -> None:

@@ -56,11 +56,13 @@ class Easel:
         """What paints, or will as soon as it is warm."""
         return self._wanted
 
-    def wish(self, wish: Wish) -> None:
-        """Paint with this as soon as it is warm. The last wish counts; returns at once."""
+    def wish(self, *, style: str | None = None, size: float | None = None) -> None:
+        """Paint with another style or in another size as soon as that is warm; what is not named stays as it was
+        wished before. The last wish counts; returns at once."""
         with self._lock:
-            self._wanted = wish
-            if self._warming is None and not self._closed and wish != self.present:
+            wish = self._wanted
+            self._wanted = Wish(wish.style if style is None else style, wish.size if size is None else size)
+            if self._warming is None and not self._closed and self._wanted != self.present:
                 self._warming = threading.Thread(target=self._warm, name="warming a style", daemon=True)
                 self._warming.start()
 
@@ -109,8 +111,7 @@ class Easel:
                 painter = self._open(wish)
             except AllaPrimaError as error:
                 with self._lock:
-                    if self._wanted == wish:
-                        self._wanted = self.present
+                    self._take_back(wish)
                 self._on_error(wish, error)
                 continue
             except BaseException as error:
@@ -120,3 +121,10 @@ class Easel:
                 replaced, self._ready = self._ready, (wish, painter)
             if replaced is not None:  # warm, but wished away before a frame came for it
                 replaced[1].close()
+
+    def _take_back(self, failed: Wish) -> None:
+        """A style that does not start is wished no more, and its size only where it is what did not start."""
+        if self._wanted.style == failed.style != self.present.style:
+            self._wanted = Wish(self.present.style, self._wanted.size)
+        elif self._wanted == failed:
+            self._wanted = self.present

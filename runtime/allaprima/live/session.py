@@ -40,6 +40,7 @@ _RECENT = 300  # frames behind the percentiles that are shown; ten seconds
 _FIGURES_SECONDS = 0.5  # between two looks at the figures
 _SAY_SECONDS = 4.0  # that a message stays on the picture
 _WAIT_SECONDS = 0.05  # for a frame, before the keys are heard
+_SURE_SECONDS = 0.5  # after which the rate of a source is believed as it was measured
 _STRENGTH_STEP = 0.1
 _RECORDING = "recording"  # its name among the outputs
 
@@ -70,6 +71,7 @@ class Status:
     latency_ms: Percentiles | None
     """From capture until it is shown."""
     paint_ms: Percentiles | None
+    """Of the last ten seconds, also in the figures of a whole run."""
     load: float
     """Painting time over the time between two frames; above 1 the machine cannot keep up."""
     outputs: list[str]
@@ -185,6 +187,7 @@ class Session:
                 if now > next_figures:
                     next_figures = now + _FIGURES_SECONDS
                     self._tell_notes()
+                    self._outputs.tend()
                     self._lines = self._figures_in_words()
                 if self._on_status is not None and now > next_status:
                     next_status += 1
@@ -196,9 +199,8 @@ class Session:
             whole = self.status(whole=True)
         finally:
             self._close(frames, reader)
-        return replace(
-            whole, frames=self._whole.frames
-        )  # with those that were still on their way into a file
+        # with the frames that were still on their way into a file
+        return replace(whole, frames=self._whole.frames)
 
     def status(self, *, whole: bool = False) -> Status:
         """The figures of the last seconds, or of the `whole` run."""
@@ -287,26 +289,34 @@ class Session:
                 self._painting.set(strength=strength)
             self._strength_set = strength
             changed = True
-        if (
-            changed
-        ):  # asked here, because the other threads must not touch a painter that may be closed meanwhile
+        # Asked here, because the other threads must not touch a painter that may be closed meanwhile; and now and
+        # then, because a better backend may have taken over (see `Stylizer`).
+        if changed or self._turn % 30 == 0:
             self._about = self._painting.report, self._painting.controls.get("strength")
 
     def _keep_pace(self, seconds: float) -> None:
         pace = self._pace
-        if pace is None or self._next_step is not None:
+        if pace is None:
             return
+        if self._next_step is not None:
+            if self._easel.wanted.size != self._next_step.size:  # it did not open, which has been told
+                self._pace = self._next_step = None
+            return
+        with self._figures:
+            first, last = self._captured[0], self._captured[-1]
+        # What the camera really gives: in the dark, many give half of what they say.
+        if last[0] - first[0] > _SURE_SECONDS:
+            pace.interval = (last[0] - first[0]) / (last[1] - first[1])
         step = pace.frame(time.monotonic(), seconds)
         if step is None:
             return
         why = f"painting takes {pace.load:.0%} of the time between two frames"
         self._say(f"{'down' if step.work < self._step.work else 'up'} to {step.name}: {why}")
-        present = self._easel.wanted
-        if step.size == present.size:
+        if step.size == self._step.size:
             self._take_step(step)
         else:
             self._next_step = step
-            self._easel.wish(replace(present, size=step.size))
+            self._easel.wish(size=step.size)
 
     def _take_step(self, step: Step) -> None:
         self._step, self._next_step = step, None
@@ -389,7 +399,7 @@ class Session:
             self._say("there is no other style; name several: --style starry,other")
             return
         at = self._styles.index(wanted.style) if wanted.style in self._styles else -by
-        self._easel.wish(replace(wanted, style=self._styles[(at + by) % len(self._styles)]))
+        self._easel.wish(style=self._styles[(at + by) % len(self._styles)])
 
     def _stronger(self, by: float) -> None:
         now = self._strength if self._strength is not None else self._about[1]
@@ -446,5 +456,8 @@ class Session:
                 stack.callback(self.window.__exit__, None, None, None)
             stack.callback(self._outputs.close)
             stack.callback(reader.close)
+            if not self._source.live:  # a decoder is closed when nobody is in it any more
+                stack.callback(self._source.close)
             stack.callback(frames.close)
-            stack.callback(self._source.close)  # first: it may be waiting for its camera
+            if self._source.live:  # first of all: somebody may be waiting for its camera
+                stack.callback(self._source.close)

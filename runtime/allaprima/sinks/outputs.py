@@ -124,12 +124,15 @@ class Outputs:
             self._branches[name].end()
 
     def put(self, frame: Frame) -> None:
-        """Hand a frame to all of them; never waits. Those that have ended are let go, and told of."""
-        for name, branch in list(self._branches.items()):
-            if branch.ended:
-                self._let_go(name)
-            else:
-                branch.put(frame)
+        """Hand a frame to all of them; never waits."""
+        self.tend()
+        for branch in self._branches.values():
+            branch.put(frame)
+
+    def tend(self) -> None:
+        """Let go of those that have ended, and tell of it."""
+        for name in [name for name, branch in self._branches.items() if branch.ended]:
+            self._let_go(name)
 
     @property
     def names(self) -> list[str]:
