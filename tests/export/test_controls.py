@@ -1,14 +1,19 @@
 """What a generator can be turned by becomes an input of the graph, and is proven there at several settings."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
 import trained
+from PIL import Image as Pictures
 
 from allaprima.bundle import Bundle
+from allaprima.cli import main
+from allaprima.cli.controls import control_values
 from allaprima.errors import UsageError
 from allaprima.stylizer import Stylizer
 from allaprima_export import pipeline
@@ -79,3 +84,39 @@ def test_a_direction_that_the_method_does_not_train_is_refused(small_run: runs.R
         Exception, match=r"no weights_back\.safetensors - the method perceptual trains no such"
     ):
         export(small_run.folder, direction="back")
+
+
+def test_controls_are_turned_on_the_command_line(tinted: Exported, tmp_path: Path, capsys) -> None:
+    Pictures.fromarray(trained.soft(61, 93)).save(tmp_path / "photo.png")
+    answers = {}
+    for number, chosen in enumerate(
+        ["tint=warm", "tint=cold:2", "tint=0,0.5", "tint=warm:0.5,cold:0.5", "code=1,2,3"]
+    ):
+        out = tmp_path / f"{number}.png"
+        command = ["run", str(tmp_path / "photo.png"), "--style", str(tinted.path), "--backend", "ort"]
+        if chosen == "tint=cold:2":
+            assert main([*command, "--out", str(out), "--control", chosen]) == 2  # out of range
+            continue
+        assert main([*command, "--out", str(out), "--control", chosen]) == 0
+        answers[chosen] = np.asarray(Pictures.open(out)).astype(int)
+    apart = lambda one, other: np.abs(answers[one] - answers[other]).mean()  # noqa: E731 - one expression
+    assert apart("tint=warm", "tint=0,0.5") > 1
+    assert 0 < apart("tint=warm", "tint=warm:0.5,cold:0.5") < apart("tint=warm", "tint=0,0.5")
+    assert apart("tint=warm", "code=1,2,3") > 0
+    capsys.readouterr()
+    assert main(["info", str(tinted.path)]) == 0
+    assert "tint 0..1, usually 0 for each of warm, cold: mixture" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tint", "it has no '='"),
+        ("tint=worm", "there is no 'worm': it has warm, cold; did you mean 'warm'?"),
+        ("tint=warm:much", "'much' is no number"),
+        ("code=a,b", "'a,b' is no number"),
+    ],
+)
+def test_a_control_that_cannot_be_read_is_told_in_words(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)):
+        control_values(trained.Tinted.controls, [text])

@@ -22,11 +22,10 @@ from safetensors.torch import load_file
 
 from allaprima.errors import InputError, UsageError
 from allaprima_export.pipeline import export
-from allaprima_train import loop
 from allaprima_train.features import load_features
 from allaprima_train.generators import GENERATORS
 from allaprima_train.generators.controls import positions
-from allaprima_train.loop import train
+from allaprima_train.loop import to_batch, train
 from allaprima_train.objectives import (
     OBJECTIVES,
     make_objective,
@@ -35,6 +34,7 @@ from allaprima_train.objectives import (
 )
 from allaprima_train.recipe import Recipe, load_recipe, parse_recipe
 from allaprima_train.run import Run
+from allaprima_train.state import State
 from allaprima_train.streams import batches
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
@@ -140,11 +140,11 @@ def test_every_player_learns_on_a_fixed_batch(method, sets, features) -> None:
     """Each on its own, the others standing still: of two opponents not both can win."""
     recipe = small(method, sets, "train.learning_rate=5e-4")
     network = load_features(features) if objective_features(method) else None
-    batch = loop.to_batch(next(batches(objective_streams(recipe), 2, 0, 1)), torch.device("cpu"))
+    batch = to_batch(next(batches(objective_streams(recipe), 2, 0, 1)), torch.device("cpu"))
     for player in make_objective(recipe, network).players:
         torch.manual_seed(0)
         objective = make_objective(recipe, network)
-        optimiser = loop.State(objective, recipe.train, torch.device("cpu")).optimisers[player]
+        optimiser = State(objective, recipe.train, torch.device("cpu")).optimisers[player]
         sums = []
         for _ in range(8):
             for (
@@ -267,3 +267,23 @@ def test_grey_and_trim_are_of_the_set(sets, tmp_path) -> None:
     assert torch.equal(grey[0], grey[2])
     with pytest.raises(UsageError, match="leaves nothing"):
         small("cut", sets, "cut.style.trim=[0.5, 0, 0.5, 0]")
+
+
+def test_coarse_to_fine_learns_its_coarse_half_alone_at_first(sets, features) -> None:
+    chosen = ("generator.network=coarse-to-fine", "generator.size=small", "pix2pix.coarse_steps=1")
+    recipe = small("pix2pix", sets, *chosen, "data.crop=96")
+    objective = make_objective(recipe, load_features(features))
+    state = State(objective, recipe.train, torch.device("cpu"))
+    batch = to_batch(next(batches(objective_streams(recipe), 2, 0, 1)), torch.device("cpu"))
+    generator = objective.networks["generator"]
+    parts = {"fine": generator.fine_stem[0].weight, "coarse": generator.coarse.stem[0].weight}
+    moved = []
+    for _ in range(2):
+        before = {name: weight.detach().clone() for name, weight in parts.items()}
+        state.step(batch)
+        moved.append({name for name, weight in parts.items() if not torch.equal(weight, before[name])})
+    assert moved == [{"coarse"}, {"fine", "coarse"}]
+    with pytest.raises(UsageError, match=r"crop = 64 is too small.*see 16 pixels.*take a crop of 96"):
+        make_objective(small("pix2pix", sets, *chosen), load_features(features))
+    with pytest.raises(UsageError, match="coarse_steps does not go with"):
+        make_objective(small("pix2pix", sets, "pix2pix.coarse_steps=1"), load_features(features))

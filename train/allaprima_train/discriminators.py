@@ -17,7 +17,7 @@ class Patches(nn.Module):
     """PatchGAN (Isola 2017): with three layers each score sees 70 x 70 pixels.
 
     (N, channels, H, W) -> its features (N, width, H/2, W/2), (N, 2 width, H/4, W/4), ..., and last the scores
-    (N, 1, about H/8, about W/8). H and W at least 2^layers * 3. Instance norm as in CycleGAN (Zhu 2017), not in
+    (N, 1, about H/8, about W/8). H and W at least `smallest`. Instance norm as in CycleGAN (Zhu 2017), not in
     the first and last layer.
     """
 
@@ -25,6 +25,7 @@ class Patches(nn.Module):
         self, channels: int = 3, width: int = 64, layers: int = 3, *, normalised: bool = True
     ) -> None:
         super().__init__()
+        self.smallest = 3 * 2**layers
         widths = [min(width * 2**layer, width * 8) for layer in range(layers + 1)]
         self.layers = nn.ModuleList()
         before = channels
@@ -54,6 +55,7 @@ class MultiScale(nn.Module):
     def __init__(self, scales: int, channels: int = 3, width: int = 64, layers: int = 3) -> None:
         super().__init__()
         self.scales = nn.ModuleList(Patches(channels, width, layers) for _ in range(scales))
+        self.smallest = 3 * 2 ** (layers + scales - 1)
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
         found = []

@@ -35,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"  pictures  {sizes}; the painting is {geometry.scale} times as large")
     for control in manifest.controls:
         values = f"{control.minimum:g}..{control.maximum:g}, usually {control.default:g}"
-        print(f"  control   {control.name} {values}: {control.help}")
+        of = f" for each of {', '.join(control.labels)}" if control.labels else ""
+        several = f" ({len(control.initial)} numbers)" if len(control.initial) > 1 and not of else ""
+        print(f"  control   {control.name} {values}{of}{several}: {control.help}")
     for variant in manifest.variants:
         parity = variant.parity
         size = manifest.files[variant.file].bytes if variant.file in manifest.files else 0

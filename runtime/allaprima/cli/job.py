@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import settings
 from ..errors import UsageError
+from .controls import control_values
 
 if TYPE_CHECKING:
     from ..engines import Building
@@ -43,6 +44,14 @@ def add_style_arguments(parser: argparse.ArgumentParser) -> None:
     """How to paint: the same for every command that paints."""
     parser.add_argument(
         "--strength", type=float, metavar="0..1", help="0 gives the picture back, 1 paints fully"
+    )
+    parser.add_argument(
+        "--control",
+        action="append",
+        default=[],
+        dest="controls",
+        metavar="NAME=VALUE",
+        help="a style's own control: truncation=0.5, domain=ink:0.3,outline:0.7; `info` lists them; may be repeated",
     )
     parser.add_argument(
         "--backend", metavar="NAME", help="openvino, ort, ort:cuda ...: this one, or an error"
@@ -122,6 +131,7 @@ def open_stylizer(
     stylizer.finish(Post(**{stage: getattr(args, stage) for stage in STAGES}))
     if args.strength is not None:
         stylizer.set(strength=args.strength)
+    stylizer.set(**control_values(stylizer.bundle.manifest.controls, args.controls))
     if not args.json:
         report = stylizer.report
         edges = ", on YUV planes: no conversion of colours" if report.edges == "planes" else ""

@@ -65,7 +65,8 @@ class Pix2PixSettings(Steadiness):
     scales: Annotated[int, Ge(1), Le(4)] = 2
     """Discriminators, each looking at half the size of the one before: 3 from 1024 pixels on."""
     coarse_steps: Annotated[int, Ge(0)] = 0
-    """Steps in which only the coarse half of a coarse-to-fine generator learns."""
+    """Steps in which only the coarse half of a coarse-to-fine generator learns; samples show the whole, which is
+    nothing yet."""
     discriminator_width: Annotated[int, Ge(8)] = 64
     """Channels of their first layer: less is faster, and finds less out."""
 
@@ -98,6 +99,15 @@ class Pix2Pix:
                 "leave it out; rotation and colours of [augment] vary pairs alike",
             )
         discriminator = MultiScale(self.settings.scales, 6, self.settings.discriminator_width)
+        smallest = recipe.data.crop // (2 if self.settings.coarse_steps else 1)
+        if smallest < discriminator.smallest:
+            needed = recipe.data.crop * discriminator.smallest // smallest
+            raise UsageError(
+                "E_SETTING",
+                f"[data] crop = {recipe.data.crop} is too small for [pix2pix] scales = {self.settings.scales}",
+                f"the last discriminator would see {smallest // 2 ** (self.settings.scales - 1)} pixels",
+                f"take a crop of {-(-needed // 8) * 8} at least, or fewer scales",
+            )
         self.networks = nn.ModuleDict(
             {"generator": generator, "discriminator": discriminator, "clock": Clock()}
         )

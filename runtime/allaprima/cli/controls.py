@@ -1,0 +1,58 @@
+"""`--control NAME=VALUE`: a style's own controls from the command line, by number or by what the numbers stand for.
+
+truncation=0.4      domain=outline      domain=ink:0.3,outline:0.7      domain=0.3,0,0.7
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .. import settings
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..manifest import Control
+
+__all__ = ["control_values"]
+
+
+def control_values(controls: Sequence[Control], texts: Sequence[str]) -> dict[str, list[float]]:
+    """What to give to `Stylizer.set`, which checks names and ranges. Raises UsageError E_USAGE for what is unreadable."""
+    labels = {control.name: control.labels for control in controls}
+    values = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise _unreadable(text, "it has no '='")
+        values[name.strip()] = _numbers(text, value, labels.get(name.strip(), ()))
+    return values
+
+
+def _numbers(text: str, value: str, labels: Sequence[str]) -> list[float]:
+    parts = [part.strip() for part in value.split(",")]
+    try:
+        return [float(part) for part in parts]
+    except ValueError:
+        if not labels:
+            raise _unreadable(text, f"{value!r} is no number") from None
+    weights = dict.fromkeys(labels, 0.0)
+    for part in parts:
+        label, sign, share = part.partition(":")
+        if label not in weights:
+            known = f"it has {', '.join(labels)}{settings.nearest(label, labels)}"
+            raise _unreadable(text, f"there is no {label!r}: {known}")
+        try:
+            weights[label] = float(share) if sign else 1.0
+        except ValueError:
+            raise _unreadable(text, f"{share!r} is no number") from None
+    return list(weights.values())
+
+
+def _unreadable(text: str, why: str) -> UsageError:
+    return UsageError(
+        "E_USAGE",
+        f"cannot read --control {text}",
+        why,
+        "write --control truncation=0.5, or --control domain=ink:0.3,outline:0.7; `allaprima info STYLE` lists them",
+    )
