@@ -28,9 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variants",
         type=_words,
-        default=["fp32", "fp16", "int8"],
         metavar="LIST",
-        help="fp32,fp16,int8 (default: all); what is not faithful, or for speed and not faster, is left out",
+        help="fp32,fp16,int8 (default: all, with --profile fp32); what is not faithful, or for speed and not faster, "
+        "is left out",
+    )
+    parser.add_argument(
+        "--profile",
+        type=_words,
+        action="extend",
+        default=[],
+        metavar="LIST",
+        help="portable, mobile (with --at), web, float: variants for other programs, docs/embedding.md",
     )
     parser.add_argument(
         "--quantizer",
@@ -53,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="WxH",
         dest="fixed",
-        help="each variant once more with this size built in, for programs that need it; may be repeated",
+        help="each variant once more with this size built in, for programs that need it; with --profile mobile, that "
+        "one only; may be repeated",
     )
     parser.add_argument(
         "--opset", type=int, default=18, metavar="N", help="ONNX operator set, 17 to 21 (default: 18)"
@@ -95,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
     exported = export(
         args.run_folder,
         args.out,
-        variants=args.variants,
+        variants=args.variants or (["fp32"] if args.profile else ["fp32", "fp16", "int8"]),
+        profiles=args.profile,
         fixed=args.fixed,
         opset=args.opset,
         pictures=args.pictures,

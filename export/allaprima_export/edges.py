@@ -27,7 +27,7 @@ from onnx import TensorProto, helper
 from .core import IN, OUT
 from .graph import Graph
 
-__all__ = ["attach_edges"]
+__all__ = ["attach_edges", "open_padding"]
 
 
 def attach_edges(
@@ -138,13 +138,8 @@ def _open_sizes(graph: Graph, period: int, stride: int, margin: int, scale: int)
 
     first, second, third = number(0), number(1), number(2)
     size = graph.node("Slice", graph.node("Shape", "image"), second, number(3))  # height, width
-    # Not by Mod of a negative: TensorRT cannot tell that such a size is positive, and refuses networks that resize.
-    strides, around = graph.constant([stride, stride]), graph.constant([margin, margin])
-    steps = graph.node(
-        "Div", graph.node("Add", size, graph.constant([stride - 1] * 2)), strides
-    )  # rounded up
-    padded = graph.node("Add", graph.node("Mul", steps, strides), graph.constant([2 * margin] * 2))
-    after = graph.node("Sub", graph.node("Sub", padded, size), around)  # bottom, right
+    around = graph.constant([margin, margin])
+    padded, after = open_padding(graph, size, stride, margin)
     cells = graph.node("Div", padded, graph.constant([period, period]))  # rows, columns
     rows, columns = graph.node("Slice", cells, first, second), graph.node("Slice", cells, second, third)
     p, three_p = number(period), number(3 * period)
@@ -160,6 +155,17 @@ def _open_sizes(graph: Graph, period: int, stride: int, margin: int, scale: int)
         whole=concat(second, larger(padded), number(3)),
         end=larger(graph.node("Add", size, around)),
     )
+
+
+def open_padding(graph: Graph, size: str, stride: int, margin: int) -> tuple[str, str]:
+    """Names of int64 [2]: height and width of a padded picture of `size`, and how much of that is bottom and right."""
+    # Not by Mod of a negative: TensorRT cannot tell that such a size is positive, and refuses networks that resize.
+    strides, around = graph.constant([stride, stride]), graph.constant([margin, margin])
+    steps = graph.node(
+        "Div", graph.node("Add", size, graph.constant([stride - 1] * 2)), strides
+    )  # rounded up
+    padded = graph.node("Add", graph.node("Mul", steps, strides), graph.constant([2 * margin] * 2))
+    return padded, graph.node("Sub", graph.node("Sub", padded, size), around)
 
 
 def _pack(graph: Graph, picture: str, sizes: _Sizes, period: int) -> str:

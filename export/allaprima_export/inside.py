@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 
 from allaprima.frame import Image
 from allaprima.manifest import Control
+from allaprima.pixels import to_unit
 from allaprima_train.generators.controls import Values, as_tensors, positions
 
 __all__ = ["Frame", "all_finite", "feed", "frames"]
@@ -30,12 +31,14 @@ def feed(
 ) -> Frame:
     """Inputs of a whole graph: the picture, uint8 (H, W, 3), wherever it takes one, at full strength."""
     given = zip(controls, as_tensors(controls, values), strict=True)
+    kinds = {one.name: one.type.tensor_type.elem_type for one in model.graph.input}
+    if kinds["image"] == TensorProto.FLOAT:
+        pictures = {"image": np.ascontiguousarray(to_unit(picture).transpose(2, 0, 1)[None])}
+    else:
+        images = [name for name, kind in kinds.items() if kind == TensorProto.UINT8]
+        pictures = dict.fromkeys(images, np.ascontiguousarray(picture[None]))
     return {
-        **{
-            one.name: np.ascontiguousarray(picture[None])
-            for one in model.graph.input
-            if one.type.tensor_type.elem_type == TensorProto.UINT8
-        },
+        **pictures,
         "strength": np.ones(1, np.float32),
         **{control.name: value.numpy() for control, value in given},
     }

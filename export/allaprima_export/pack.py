@@ -34,6 +34,7 @@ __all__ = [
     "write_png",
 ]
 
+FLOAT_METADATA = {"Image.NominalPixelRange": "Normalized_0_1"}
 IMAGE_METADATA = {  # what other programs read: docs/MetadataProps.md of ONNX
     "Image.BitmapPixelFormat": "Rgb8",
     "Image.ColorSpaceGamma": "SRGB",
@@ -113,8 +114,12 @@ def write_model(path: Path, model: onnx.ModelProto, manifest: Manifest, variant:
     """A variant's file, with what people who copy only the `.onnx` have to know in its metadata."""
     labelled = onnx.ModelProto()
     labelled.CopyFrom(model)
-    labelled.doc_string = f"{manifest.title}. {manifest.lineage.network}; bytes in, bytes out."
+    edges = next(one.edges for one in manifest.variants if one.name == variant)
+    kind = "floats" if edges == "float" else "bytes"
+    labelled.doc_string = f"{manifest.title}. {manifest.lineage.network}; {kind} in, {kind} out."
     about = {"license": manifest.licence.bundle, "author": "Alla Prima"}
+    if edges == "float":
+        about |= FLOAT_METADATA
     onnx.helper.set_model_props(labelled, {**IMAGE_METADATA, **about, **manifest.metadata(variant)})
     onnx.save(labelled, str(path))
 

@@ -22,7 +22,7 @@ from allaprima.errors import DeviceError, InputError, QualityError
 from allaprima.frame import Image
 from allaprima.manifest import Control, Parity, Tolerance
 from allaprima.metrics import IDENTICAL_DB, Difference, compare
-from allaprima.pixels import fit, resize
+from allaprima.pixels import fit, from_unit, resize, to_unit
 from allaprima.threads import available
 from allaprima_train.data import find_pictures, fingerprint, read_picture, split
 from allaprima_train.frame_model import FrameModel
@@ -36,6 +36,7 @@ __all__ = [
     "EQUAL",
     "GOLDEN_TOLERANCES",
     "TOLERANCES",
+    "FloatPainter",
     "Judged",
     "Painter",
     "Panel",
@@ -119,9 +120,16 @@ class Painter:
         return str(self.runner.description)
 
     def paint(self, image: Image, strength: float = 1.0, values: Values | None = None) -> Image:
+        """(H, W, 3) uint8 RGB in and out."""
+        return np.asarray(self._run(image, np.ascontiguousarray(image[None]), strength, values)["styled"][0])
+
+    def _run(
+        self, image: Image, picture: NDArray[Any], strength: float, values: Values | None
+    ) -> Mapping[str, NDArray[Any]]:
+        """What the model answers to `picture`: `image` as it takes it."""
         given = zip(self.controls, as_tensors(self.controls, values), strict=True)
         inputs: dict[str, NDArray[Any]] = {
-            "image": np.ascontiguousarray(image[None]),
+            "image": picture,
             "strength": np.array([strength], np.float32),
             **{control.name: value.numpy() for control, value in given},
         }
@@ -130,7 +138,16 @@ class Painter:
                 self.model, inputs, precision=self.precision, device=self.device, threads=available()
             )
             self.shape = image.shape
-        return np.asarray(self.runner.run(inputs)["styled"][0])
+        return dict(self.runner.run(inputs))
+
+
+class FloatPainter(Painter):
+    """The same for a model with float edges: converts and rounds as its user has to."""
+
+    def paint(self, image: Image, strength: float = 1.0, values: Values | None = None) -> Image:
+        picture = np.ascontiguousarray(to_unit(image).transpose(2, 0, 1)[None])
+        styled = self._run(image, picture, strength, values)["styled"][0]
+        return from_unit(styled.transpose(1, 2, 0))
 
 
 @dataclass(frozen=True)
@@ -216,7 +233,9 @@ class Panel:
 
     def judge(self, model: bytes, precision: str, backend: str = "ort") -> Judged:
         """An exported model of that precision on a backend."""
-        painter = Painter(model, backend, precision, self.controls)
+        return self.judge_with(Painter(model, backend, precision, self.controls), precision)
+
+    def judge_with(self, painter: Painter, precision: str) -> Judged:
         return judge(painter, self.pictures, self.references, TOLERANCES[precision], self.turned)
 
 

@@ -48,6 +48,7 @@ from .engine import build_engines, wanted_cards
 from .pack import licence_text, prove, require_free, staged, versions, write_model, write_png
 from .parity import GOLDEN_TOLERANCES, Judged, Panel, Reference, judged_elsewhere, unseen
 from .post import REACH, attach_post, post_controls
+from .profiles import PROFILES, make_profile, partitions
 from .scenes import golden_scene, scenes
 from .variants import PRECISIONS, Made, Material, at_size, make
 
@@ -88,6 +89,7 @@ def export(
     out: Path | None = None,
     *,
     variants: Sequence[str] = tuple(PRECISIONS),
+    profiles: Sequence[str] = (),
     fixed: Sequence[tuple[int, int]] = (),
     opset: int = 18,
     pictures: Path | None = None,
@@ -104,6 +106,7 @@ def export(
 
     `variants`: precisions in PRECISIONS. Each is written for any size, and for every (width, height) in `fixed`
     once more with the size built in; what does not pass the gate (`gate.py`) is left out, and `dropped` says why.
+    `profiles`: rows of PROFILES, beside the variants; with one that has a size built in, `fixed` are its sizes only.
     `pictures`: a folder of photographs to judge on instead of those that the recipe held out. `quantizers`: rows of
     QUANTIZERS for int8, instead of the best for each backend that starts here. `plan`: a bundle whose int8 variant
     tells which layers to keep in floating point; without it, the one that is overwritten. `direction`: of a method
@@ -118,10 +121,18 @@ def export(
     run = Run(run_folder)
     recipe = run.recipe()
     out = out or Path(f"{bundle_name(recipe.name)}.prima")
-    _require_known(variants, fixed)
+    _require_known(variants, profiles, fixed)
     require_free(out, overwrite=overwrite)
     cards = wanted_cards(engines, fixed)
     extras = post_controls(post)
+    in_floats = [profile for profile in profiles if PROFILES[profile].edges == "float"]
+    if extras and in_floats:
+        raise UsageError(
+            "E_EXPORT_PROFILE",
+            f"profile {in_floats[0]!r} cannot have stages of --post",
+            "they work on bytes, and it has floats",
+            "leave one of the two out, or export twice",
+        )
 
     on_stage("folding and tracing the network")
     generator, noted = run.generator(f"generator_{direction}" if direction else "generator")
@@ -145,10 +156,16 @@ def export(
         at_size(one, (height, width), material)
         for width, height in fixed
         for one in open_size
-        if not one.why_not
+        if not one.why_not and not any(PROFILES[profile].sized for profile in profiles)
     ]
-    made = tuple(one for one in (*open_size, *built_in) if not one.why_not)
-    dropped = tuple(one for one in (*open_size, *built_in) if one.why_not)
+    for_others = [
+        make_profile(profile, material, size)
+        for profile in profiles
+        for size in ([(height, width) for width, height in fixed] if PROFILES[profile].sized else [None])
+    ]
+    everything = (*open_size, *built_in, *for_others)
+    made = tuple(one for one in everything if not one.why_not)
+    dropped = tuple(one for one in everything if one.why_not)
     _require_some(made, dropped, out)
 
     on_stage("measuring bf16, grid and border")
@@ -174,12 +191,26 @@ def export(
         checked = prove(folder, out)
         built = build_engines(folder, cards, fixed, on_stage) if cards else []
     notes = _notes(photos, source, grid, border, recipe)
+    notes += [note for one in made if one.profile == "mobile" for note in _in_pieces(one)]
     if any(one.plan and one.plan.calibration == DRAWN for one in made):
         notes.append(f"int8 was calibrated on {DRAWN}")
     return Exported(out, manifest, made, dropped, elsewhere, grid, border, checked, notes, built)
 
 
-def _require_known(variants: Sequence[str], fixed: Sequence[tuple[int, int]]) -> None:
+def _require_known(
+    variants: Sequence[str], profiles: Sequence[str], fixed: Sequence[tuple[int, int]]
+) -> None:
+    for profile in profiles:
+        if profile not in PROFILES:
+            raise UsageError(
+                "E_EXPORT_PROFILE",
+                f"there is no profile {profile!r}{nearest(profile, PROFILES)}",
+                next=f"choose among {', '.join(PROFILES)}",
+            )
+        if PROFILES[profile].sized and not fixed:
+            raise UsageError(
+                "E_EXPORT_SIZE", f"profile {profile!r} has a size built in", next="give it with --at 1280x720"
+            )
     for variant in variants:
         if variant not in PRECISIONS:
             raise UsageError(
@@ -225,6 +256,12 @@ def _known_plan(given: Path | None, out: Path) -> Plan | None:
             "leave --plan out: the layers are then searched",
         )
     return None
+
+
+def _in_pieces(one: Made) -> list[str]:
+    """What has to be said of a mobile variant that its accelerators would cut up."""
+    cut = [f"{name} into {count}" for name, count in partitions(one.model).items() if count != 1]
+    return [f"{one.name} is cut into pieces: by {' and by '.join(cut)}"] if cut else []
 
 
 def _require_some(made: Sequence[Made], dropped: Sequence[Made], out: Path) -> None:

@@ -29,7 +29,7 @@ from .int8 import practice_pictures, quantized
 from .parity import Judged, Panel, Reference, within
 from .quantize import QUANTIZERS, require_quantizer
 
-__all__ = ["PRECISIONS", "Made", "Material", "Precision", "at_size", "make", "starting"]
+__all__ = ["PRECISIONS", "Made", "Material", "Precision", "at_size", "make", "starting", "stretched"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ class Made:
     made_for: tuple[str, ...] = ()
     plan: Plan | None = None
     fixed: tuple[int, int] | None = None
+    edges: str = "rgb"
+    profile: str = ""
     others: Mapping[str, Judged] = field(default_factory=dict)
     """By backend, where it was judged on more than one."""
 
@@ -127,6 +129,8 @@ class Made:
             ir_version=self.model.ir_version,
             parity=self.judged.parity,
             fixed=self.fixed,
+            edges=self.edges,  # type: ignore[arg-type]
+            profile=self.profile,
             made_for=self.made_for,
             plan=self.plan,
         )
@@ -166,7 +170,7 @@ def at_size(made: Made, size: tuple[int, int], material: Material) -> Made:
     height, width = size
     name = f"{made.name}-{height}x{width}"
     model = material.wrap(made.core, size)
-    panel = _stretched(material, height, width)
+    panel = stretched(material, height, width)
     material.on_stage(f"comparing {name} with the reference on {len(panel.pictures)} pictures")
     backend = made.made_for[0] if made.made_for else "ort"
     judged = _judged(model, made.precision, panel, backend)
@@ -258,7 +262,7 @@ def _laps(here: Sequence[str], made: Made, material: Material) -> dict[str, Lap]
     return laps
 
 
-def _stretched(material: Material, height: int, width: int) -> Panel:
+def stretched(material: Material, height: int, width: int) -> Panel:
     """A few pictures stretched to a built-in size: not pretty, but what is compared sees the same."""
     panel = material.panel
     few = {name: resize(image, width, height) for name, image in list(panel.pictures.items())[-4:]}
