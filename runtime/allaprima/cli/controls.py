@@ -18,7 +18,7 @@ __all__ = ["control_values"]
 
 
 def control_values(controls: Sequence[Control], texts: Sequence[str]) -> dict[str, list[float]]:
-    """What to give to `Stylizer.set`, which checks names and ranges. Raises UsageError E_USAGE for what is unreadable."""
+    """What to give to `Stylizer.set`, which checks names and ranges. Raises UsageError E_USAGE for nonsense."""
     labels = {control.name: control.labels for control in controls}
     values = {}
     for text in texts:
