@@ -366,6 +366,7 @@ def _lineage(
     finished = datetime.fromtimestamp(run.weights_file.stat().st_mtime, UTC)
     plain = cast(Generator, generator).folded()
     changes = [f"{change.line[0].upper()}{change.line[1:]}." for change in run.changes()]
+    start = f"Began with {begun}." if (begun := noted.get("init_from")) else ""
     whole = "" if local else "Each pixel depends on the whole picture: tiles of it do not fit together."
     return Lineage(
         method=recipe.method,
@@ -380,7 +381,7 @@ def _lineage(
         ),
         steps=int(noted.get("step", recipe.train.steps)),
         trained=finished.strftime("%Y-%m-%d"),
-        notes=" ".join(part for part in (given.notes, *changes, whole) if part),
+        notes=" ".join(part for part in (given.notes, start, *changes, whole) if part),
     )
 
 

@@ -13,7 +13,7 @@ It acts at evaluations only, on figures of the moving average, so noise of singl
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -211,8 +211,8 @@ def style_pictures(recipe: Recipe) -> list[Path]:
     named = getattr(recipe.objective, "style", ())
     if isinstance(named, PictureSet):
         named = named.pictures
-    places: Collection[str] = (named,) if isinstance(named, str) else named
-    return find_pictures(list(places), f"[{recipe.method}] style") if places else []
+    places = [place for place in ((named,) if isinstance(named, str) else named) if isinstance(place, str)]
+    return find_pictures(places, f"[{recipe.method}] style") if places else []
 
 
 def _photos(held_out: Sequence[Path], chosen: Quality) -> list[Image]:
