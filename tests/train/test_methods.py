@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tomlkit
 import torch
-from conftest import picture
+from drawings import picture
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -287,3 +287,33 @@ def test_coarse_to_fine_learns_its_coarse_half_alone_at_first(sets, features) ->
         make_objective(small("pix2pix", sets, *chosen), load_features(features))
     with pytest.raises(UsageError, match="coarse_steps does not go with"):
         make_objective(small("pix2pix", sets, "pix2pix.coarse_steps=1"), load_features(features))
+@pytest.mark.parametrize("method", ["cyclegan", "cut"])
+def test_a_discriminator_may_see_what_strikes_a_connoisseur(method, sets, features, tmp_path) -> None:
+    """Beside the picture its lightness, colours, edges, strokes and patterns; the paintings' gradient passes them."""
+    made = small(method, sets, "culture.discriminator=true")
+    objective = make_objective(made, load_features(features))
+    first = next(
+        module
+        for name, network in objective.networks.items()
+        if name.startswith("discriminator")
+        for module in network.modules()
+        if isinstance(module, torch.nn.Conv2d)
+    )
+    assert first.in_channels == 10
+    seen: list[torch.Tensor] = []
+    first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    stopped = train(made, Run(tmp_path / "run"), features=features, stop_at=2)
+    assert stopped.weights_file.is_file()
+    painting = torch.rand(1, 3, 64, 64, requires_grad=True)
+    network = next(net for name, net in objective.networks.items() if name.startswith("discriminator"))
+    network(painting)[-1].sum().backward()
+    assert seen[-1].shape == (1, 10, 64, 64)
+    assert painting.grad is not None
+    assert painting.grad.isfinite().all()
+    assert painting.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("method", ["perceptual", "stargan", "stylegan"])
+def test_a_method_whose_discriminator_sees_only_pictures_says_so(method, sets, features) -> None:
+    with pytest.raises(UsageError, match="does not go with the method"):
+        make_objective(small(method, sets, "culture.discriminator=true"), load_features(features))

@@ -10,7 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Domains", "MultiScale", "Patches"]
+from .culture.descriptors import MAPS
+from .recipe import Recipe
+
+__all__ = ["Domains", "MultiScale", "Patches", "channels"]
+
+
+def channels(recipe: Recipe) -> int:
+    """What a discriminator of single pictures is given: red, green, blue, and with [culture] discriminator the maps of
+    culture/descriptors.py, which `make_objective` puts beside them."""
+    return 3 + MAPS if recipe.culture.discriminator else 3
 
 
 class Patches(nn.Module):
@@ -27,6 +36,7 @@ class Patches(nn.Module):
         super().__init__()
         self.smallest = 3 * 2**layers
         widths = [min(width * 2**layer, width * 8) for layer in range(layers + 1)]
+        self.channels = channels
         self.layers = nn.ModuleList()
         before = channels
         for number, after in enumerate(widths):

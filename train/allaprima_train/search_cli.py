@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from .search import search
 
     recipe = load_recipe(args.recipe, args.overrides)
-    folder = args.out or Path("runs") / f"{recipe.name}-search"
+    folder = args.out or Path("runs") / f"{recipe.name.removesuffix('-search')}-search"
 
     def on_trial(trial: Trial) -> None:
         tell(trial, as_json=args.json)

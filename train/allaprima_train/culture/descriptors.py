@@ -29,7 +29,7 @@ from torch import Tensor
 
 from allaprima.frame import Image
 
-__all__ = ["NAMES", "PARTS", "SIDE", "Swatch", "describe", "lab", "maps", "palette"]
+__all__ = ["MAPS", "NAMES", "PARTS", "SIDE", "Swatch", "describe", "lab", "maps", "palette", "with_maps"]
 
 SIDE = 256
 """Short side, in pixels, at which whole pictures are described: then a pixel means the same in each."""
@@ -94,6 +94,15 @@ def maps(x: Tensor) -> Tensor:
         return torch.cat(
             [light / 50 - 1, pixels[:, 1:] / 60, torch.tanh(height / 8), turned * weight, 2 * steps - 1], 1
         )
+
+
+MAPS = 7
+"""How many `maps` there are."""
+
+
+def with_maps(x: Tensor) -> Tensor:
+    """(N, 3, H, W) in [0, 1] -> (N, 3 + MAPS, H, W), each some 0..1: a picture and what strikes a connoisseur in it."""
+    return torch.cat([x, (maps(x) + 1) / 2], 1)
 
 
 def _colour(pixels: Tensor) -> Tensor:

@@ -114,7 +114,8 @@ def shown_pictures(recipe: Recipe, photo: Image, number: int) -> Image:
 def make_objective(recipe: Recipe, features: Vgg19 | None) -> Objective:
     """`features`: the network of `objective_features`, with its weights; None where there is none.
 
-    What networks called `discriminator...` see is varied as [augment] discriminator says.
+    What networks called `discriminator...` see is varied as [augment] discriminator says, and with [culture]
+    discriminator is more than the picture, where the method provides for it.
     """
     objective: Objective = getattr(_page(recipe.method), OBJECTIVES[recipe.method][2])(recipe, features)
     if recipe.augment.discriminator:
@@ -124,7 +125,30 @@ def make_objective(recipe: Recipe, features: Vgg19 | None) -> Objective:
         for name, network in objective.networks.items():
             if name.startswith("discriminator"):
                 network.register_forward_pre_hook(lambda _, given: (varied(given[0]), *given[1:]))
+    if recipe.culture.discriminator:
+        _show_maps(recipe, objective)
     return objective
+
+
+def _show_maps(recipe: Recipe, objective: Objective) -> None:
+    """Put the maps of culture beside the pictures of discriminators made for them. Raises UsageError where none is."""
+    from ..culture.descriptors import with_maps
+    from ..discriminators import channels
+
+    made_for_it = [
+        network
+        for name, network in objective.networks.items()
+        if name.startswith("discriminator") and getattr(network, "channels", 3) == channels(recipe)
+    ]
+    if not made_for_it:
+        raise UsageError(
+            "E_SETTING",
+            f"[culture] discriminator does not go with the method {recipe.method!r}",
+            "it has no discriminator of single pictures that can see more than red, green and blue",
+            "take cyclegan or cut; the weights of [culture] go with any method",
+        )
+    for network in made_for_it:
+        network.register_forward_pre_hook(lambda _, given: (with_maps(given[0]), *given[1:]))
 
 
 def _page(method: str) -> ModuleType:

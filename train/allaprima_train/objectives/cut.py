@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from allaprima.errors import UsageError
 
-from ..discriminators import Patches
+from ..discriminators import Patches, channels
 from ..frame_model import paint
 from ..generators import Generator, make_generator
 from ..losses_gan import least_squares, patch_nce
@@ -88,7 +88,7 @@ class Cut:
         self.networks = nn.ModuleDict(
             {
                 "generator": generator,
-                "discriminator": Patches(width=self.settings.discriminator_width),
+                "discriminator": Patches(channels(recipe), self.settings.discriminator_width),
                 "projections": nn.ModuleList(Projection(width) for width in widths),
             }
         )

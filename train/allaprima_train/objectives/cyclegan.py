@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from ..discriminators import Patches
+from ..discriminators import Patches, channels
 from ..frame_model import paint
 from ..generators import Generator, make_generator
 from ..losses_gan import least_squares
@@ -68,7 +68,7 @@ class CycleGan:
         networks: dict[str, nn.Module] = {}
         for way in WAYS:
             networks[f"generator{way}"] = make_generator(chosen.network, chosen.size)
-            networks[f"discriminator{way}"] = Patches(width=width)
+            networks[f"discriminator{way}"] = Patches(channels(recipe), width)
             networks[f"pool{way}"] = Pool(self.settings.pool, recipe.data.crop)
         self.networks = nn.ModuleDict(networks)
         self.players = {
