@@ -319,8 +319,8 @@ def tensorrt(bindings: Bindings, version: str = "11.4.0", *, spoil: int = 0) -> 
             }
             self.names = list(self.tensors)
             self.num_io_tensors = len(self.names)
-            if rtx:
-                self.create_runtime_config = lambda: RuntimeConfig()
+            # 10.9 and newer have one, too, without memory for what was compiled
+            self.create_runtime_config = lambda: RuntimeConfig() if rtx else SimpleNamespace()
 
         def get_tensor_name(self, number):
             return self.names[number]

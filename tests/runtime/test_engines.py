@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -432,10 +431,33 @@ def test_a_process_that_crashes_is_an_error_with_its_last_words(
     cache: Cache, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "tensorrt.py").write_text("import os\nos.write(2, b'terminate called')\nos._exit(7)\n")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(AllaPrimaError, match="ended with status 7 - terminate called") as caught:
         build_apart(request(vendor), cache)
     assert caught.value.code == "E_ENGINE_CRASHED"
+
+
+def test_what_lies_in_the_users_folder_is_not_imported(
+    cache: Cache, rtx: Vendor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("tensorrt_rtx", "numpy", "allaprima"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
+    monkeypatch.chdir(tmp_path)
+    wanted = engines.engine_request(
+        bundles.frame_model(), SHAPES, precision="fp32", vendor=rtx, gpu=None, sm=89
+    )
+    assert build_apart(wanted, cache).bytes > 0
+
+
+def test_a_program_without_an_interpreter_builds_in_itself(
+    cache: Cache, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from allaprima.engines import job
+
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(job, "load_flavour", lambda word: vendor)
+    monkeypatch.setattr(job.subprocess, "Popen", None)
+    assert build_apart(request(vendor), cache).what == "negative fp32"
 
 
 def test_the_other_process_is_told_everything(cache: Cache, vendor: Vendor) -> None:

@@ -399,6 +399,17 @@ def test_without_a_card_the_reason_is_told(
     assert start(bundle, sample()).passed_over["tensorrt"]
 
 
+def test_a_folder_that_others_may_write_to_is_a_reason_to_take_another_backend(
+    modern: Machine, bundle: Bundle, own_cache: Path
+) -> None:
+    own_cache.mkdir(parents=True)
+    own_cache.chmod(0o777)
+    assert start(bundle, sample()).passed_over["tensorrt"] == "others may write to it"
+    with pytest.raises(DeviceError, match="chmod 700") as caught:
+        start(bundle, sample(), name="tensorrt")
+    assert caught.value.code == "E_CACHE_UNSAFE"
+
+
 def test_the_runner_alone_never_builds(modern: Machine, bundle: Bundle) -> None:
     model = bundle.read("model.onnx")
     with pytest.raises(NotBuilt):

@@ -15,14 +15,15 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cuda import driver_version, in_words
-from ..engines import cache_folder
-from ..errors import DeviceError
+from ..engines import Cache
+from ..errors import DeviceError, OutputError
 from ..onnx_file import inspect
 from ..onnx_floats import floats_inside
 from . import Arrays
@@ -220,7 +221,7 @@ def _settings(ort: Any, provider: str, model: bytes, sample: Arrays, precision: 
         shapes = sorted((name, array.shape) for name, array in sample.items())
         about = [ort.__version__, hashlib.sha256(model).hexdigest(), shapes, precision, driver_version()]
         # By device it names its files itself; it does not look at the model, nor at its own version.
-        folder = cache_folder() / f"ort-{hashlib.sha256(repr(about).encode()).hexdigest()[:24]}"
+        folder = _engines_folder() / f"ort-{hashlib.sha256(repr(about).encode()).hexdigest()[:24]}"
         return {
             "trt_cuda_graph_enable": "1",
             "trt_engine_cache_enable": "1",
@@ -238,6 +239,14 @@ def _onnxruntime() -> Any:
     import onnxruntime
 
     return onnxruntime
+
+
+def _engines_folder() -> Path:
+    """Made, and ours. A folder that cannot be used is a reason to take another backend."""
+    try:
+        return Cache().folder
+    except OutputError as error:
+        raise DeviceError(error.code, error.what, error.why, error.next) from error
 
 
 def _missing(ort: Any, provider: str) -> str:

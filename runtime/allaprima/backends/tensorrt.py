@@ -44,7 +44,7 @@ class Runner:
         self, model: bytes, sample: Arrays, *, precision: str, device: str | None, threads: int
     ) -> None:
         vendor, gpu = _here(device)
-        self._cache = Cache()
+        self._cache = _cache()
         request = engine_request(
             model,
             {name: array.shape for name, array in sample.items()},
@@ -234,6 +234,14 @@ def _here(device: str | None) -> tuple[Vendor, Gpu]:
         raise DeviceError(error.code, f"backend {name!r} does not start", error.why, error.next) from error
 
 
+def _cache() -> Cache:
+    """A folder that cannot be used is a reason to take another backend, as any other is."""
+    try:
+        return Cache()
+    except OutputError as error:
+        raise DeviceError(error.code, error.what, error.why, error.next) from error
+
+
 def _engine(cache: Cache, request: Request) -> tuple[Entry, bytes]:
     entry = cache.find(request.key)
     if entry is None:
@@ -253,9 +261,9 @@ def _engine(cache: Cache, request: Request) -> tuple[Entry, bytes]:
 
 def _context(vendor: Vendor, engine: Any, cache: Cache, entry: Entry) -> tuple[Any, Any]:
     """What runs the engine, and TensorRT-RTX's memory of the kernels that it compiles for this card, or None."""
-    if not hasattr(engine, "create_runtime_config"):  # 10.x and 11.x compile everything when they build
+    config = engine.create_runtime_config() if vendor.flavour.word == "rtx" else None
+    if config is None:  # 10.x and 11.x compile everything when they build
         return _made(engine.create_execution_context(), vendor), None
-    config = engine.create_runtime_config()
     compiled = config.create_runtime_cache()
     with contextlib.suppress(
         OSError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -86,8 +87,13 @@ def prune(
             if not dry:
                 cache.remove(one.entry.key)
     left = cache.broken()
+    if everything:  # whole folders of ONNX Runtime's TensorRT
+        left += sorted(cache.folder.glob("ort-*"))
     for file in left if not dry else []:
-        file.unlink(missing_ok=True)
+        if file.is_dir():
+            shutil.rmtree(file, ignore_errors=True)
+        else:
+            file.unlink(missing_ok=True)
     return gone, left
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -90,14 +91,20 @@ def build_apart(
     on_progress: Heard = lambda now: None,
     cancelled: threading.Event | None = None,
 ) -> Entry:
-    """The same in a process of its own. Setting `cancelled` ends it within a fraction of a second.
+    """The same in a process of its own. Setting `cancelled` ends it within a fraction of a second. A program that has
+    Python built in, and no interpreter to start, builds here.
 
     Raises what `build_here` raises; RunError E_ENGINE_CANCELLED, and E_ENGINE_CRASHED with the last words of a
     process that ended otherwise.
     """
+    if not sys.executable or getattr(sys, "frozen", False):
+        return build_here(request, cache, load_flavour(_word(request.key)), on_progress)
+    # What we import, and not what happens to lie in the folder where the user is: -P.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
     with tempfile.TemporaryFile() as last_words:  # a pipe that nobody reads would stop the process
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__.rpartition(".")[0] + ".worker"],
+            [sys.executable, "-P", "-m", __name__.rpartition(".")[0] + ".worker"],
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=last_words,
@@ -155,8 +162,7 @@ def work(stdin: IO[bytes], stdout: IO[bytes]) -> None:
             say({"building": settings.write(now)})
 
     try:
-        word = next(flavour.word for flavour in FLAVOURS.values() if flavour.module == key.flavour)
-        entry = build_here(request, Cache(Path(head["folder"])), load_flavour(word), progress)
+        entry = build_here(request, Cache(Path(head["folder"])), load_flavour(_word(key)), progress)
     except AllaPrimaError as error:
         say({"error": {"kind": type(error).__name__, **error.as_dict()}})
     else:
@@ -186,6 +192,10 @@ def _listen(stdout: IO[bytes], on_progress: Heard) -> dict[str, Any]:
         else:
             return message
     return {}
+
+
+def _word(key: Key) -> str:
+    return next(flavour.word for flavour in FLAVOURS.values() if flavour.module == key.flavour)
 
 
 def _end_when(process: subprocess.Popen[bytes], cancelled: threading.Event) -> None:
