@@ -16,6 +16,7 @@ from allaprima.cli import engines as command
 from allaprima.cli import main
 from allaprima.engines import Cache
 from allaprima.engines.ahead import sample_for
+from allaprima.onnx_floats import floats_inside
 
 __all__ = ["own_cache"]  # a fixture for every test here: no engine of the user's is touched
 
@@ -215,6 +216,19 @@ def test_rtx_builds_for_cards_that_are_not_here(
     assert engines("verify") == 0
     assert engines("build", "negative", "--at", "56x40", "--for", "hopper") == 2
     assert "no target 'hopper'" in capsys.readouterr().err
+
+
+def test_the_model_for_other_programs_is_what_our_own_builder_parses(
+    styles_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "negative.onnx"
+    assert engines("model", "negative", "--variant", "fp32", "--out", str(out)) == 0
+    bundle = Bundle.open(styles_folder / "negative.prima")
+    assert out.read_bytes() == floats_inside(bundle.read("model.onnx"))
+    assert engines("model", "negative", "--variant", "fp32", "--out", str(out)) == 4
+    assert "E_OUTPUT_EXISTS" in capsys.readouterr().err
+    assert engines("model", "negative", "--variant", "fp32", "--out", str(out), "--overwrite") == 0
+    assert engines("model", "negative", "--variant", "fp64", "--out", str(out)) == 2
 
 
 def test_the_command_is_cheap_to_import() -> None:

@@ -369,6 +369,17 @@ def test_rtx_keeps_what_it_compiled_for_the_card(monkeypatch: pytest.MonkeyPatch
     ]
 
 
+def test_a_proof_is_of_one_card_and_driver(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
+    machine = Machine(monkeypatch, VERSIONS["rtx"])
+    start(bundle, sample(), name="tensorrt", precision="fp32").backend.close()
+    machine.bindings.name = "NVIDIA GeForce RTX 4070"
+    start(bundle, sample(), name="tensorrt", precision="fp32").backend.close()
+    (entry,) = Cache()  # one engine for both, proven on the one that is here
+    assert machine.builds == ["negative fp32"]
+    assert entry.proof is not None
+    assert "RTX 4070" in entry.proof.on
+
+
 def test_a_flavour_that_is_not_installed_is_an_error_and_one_that_is_not_known_another(
     modern: Machine, bundle: Bundle
 ) -> None:

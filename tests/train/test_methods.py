@@ -287,6 +287,8 @@ def test_coarse_to_fine_learns_its_coarse_half_alone_at_first(sets, features) ->
         make_objective(small("pix2pix", sets, *chosen), load_features(features))
     with pytest.raises(UsageError, match="coarse_steps does not go with"):
         make_objective(small("pix2pix", sets, "pix2pix.coarse_steps=1"), load_features(features))
+
+
 @pytest.mark.parametrize("method", ["cyclegan", "cut"])
 def test_a_discriminator_may_see_what_strikes_a_connoisseur(method, sets, features, tmp_path) -> None:
     """Beside the picture its lightness, colours, edges, strokes and patterns; the paintings' gradient passes them."""

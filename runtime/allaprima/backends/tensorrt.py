@@ -81,8 +81,8 @@ class Runner:
 
     @property
     def proven(self) -> bool:
-        """Whether this engine has painted the golden pair on this machine."""
-        return self.entry.proof is not None
+        """Whether this engine has painted the golden pair on this card: engines may be copied, cards exchanged."""
+        return self.entry.proof is not None and self.entry.proof.on == self._card
 
     def prove(self, against: str, psnr_db: float) -> None:
         """It did: it counts from now on."""

@@ -4,6 +4,7 @@
   allaprima engines build starry --at 1280x720 --for ada        for any RTX 40 card, on any machine (TensorRT-RTX)
   allaprima engines build starry --range 640x360 1280x720 1920x1080
   allaprima engines list | verify | prune
+  allaprima engines model starry --out starry-fp16.onnx         for trtexec, and for programs of your own
 
 Engines lie in the user's cache (ALLAPRIMA_CACHE moves it) and are never shipped. docs/tensorrt.md says more.
 """
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ),
         ("prune", "remove what is worth nothing here any more, and what killed builds have left"),
         ("build", "build ahead of time, so that nothing has to wait later"),
+        ("model", "write a style's ONNX file as TensorRT's parser takes it, for trtexec and other programs"),
     ):
         one = verbs.add_parser(verb, help=text, description=text)
         one.add_argument("--json", action="store_true", help="JSON on stdout")
@@ -45,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             one.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
         if verb == "build":
             _add_build_arguments(one)
+        if verb == "model":
+            one.add_argument("style", metavar="STYLE", help="a style's name or a .prima bundle")
+            one.add_argument(
+                "--variant", default="fp16", metavar="NAME", help="see allaprima info (default: fp16)"
+            )
+            one.add_argument("--out", required=True, metavar="FILE.onnx")
+            one.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
 def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from ..engines import Cache
 
     verbs = {"list": _list, "verify": _verify, "prune": _prune, "build": _build}
-    return verbs[args.verb](args, Cache())
+    return _model(args) if args.verb == "model" else verbs[args.verb](args, Cache())
 
 
 def _list(args: argparse.Namespace, cache: Cache) -> int:
@@ -201,6 +210,23 @@ def _build(args: argparse.Namespace, cache: Cache) -> int:
     if args.json:
         print(json.dumps([{"what": one.what, "digest": one.key.digest, "line": one.key.line, "bytes": one.bytes,
                            "seconds": one.seconds} for one in entries], indent=2))  # fmt: skip
+    return 0
+
+
+def _model(args: argparse.Namespace) -> int:
+    from ..bundle import Bundle, find_style
+    from ..files import Draft
+    from ..onnx_floats import floats_inside
+
+    bundle = Bundle.open(find_style(args.style))
+    data = floats_inside(bundle.read(bundle.variant(args.variant).file))
+    draft = Draft(args.out, overwrite=args.overwrite)
+    try:
+        draft.temp.write_bytes(data)
+        draft.commit()
+    finally:
+        draft.discard()
+    print(json.dumps({"path": args.out, "bytes": len(data)}) if args.json else f"wrote {args.out}")
     return 0
 
 
