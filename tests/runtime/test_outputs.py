@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import until
 
 from allaprima.errors import DeviceError, OutputError, UsageError
 from allaprima.frame import Frame
@@ -59,15 +60,6 @@ class Broken(NullSink):
 
     def put(self, frame: Frame) -> bool:
         raise DeviceError("E_DISPLAY_VIRTUAL_CAMERA", "cannot send to the virtual camera", "it is gone")
-
-
-def until(true: Callable[[], bool], seconds: float = 8.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(0.005)
-    return False
 
 
 def test_a_slow_live_output_gets_the_newest_frame_and_delays_nobody() -> None:

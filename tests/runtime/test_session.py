@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import until
 
 from allaprima.errors import BundleError, DeviceError
 from allaprima.frame import Frame, Image
@@ -292,15 +293,6 @@ def test_a_bug_while_warming_is_raised_where_frames_are_painted() -> None:
     with Easel(open, Wish("one"), on_error=no_error) as easel, pytest.raises(ZeroDivisionError):
         easel.wish(style="two")
         until(lambda: easel.painter()[1])
-
-
-def until(true: Callable[[], bool], seconds: float = 8.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(0.005)
-    return False
 
 
 # the session

@@ -177,7 +177,7 @@ def media() -> Iterator[Finding]:
 
 
 def shown() -> Iterator[Finding]:
-    """What cameras, --window and --virtual-camera need."""
+    """What cameras, windows, --virtual-camera and --page need."""
     from ..errors import DeviceError
     from ..opencv import import_cv2
     from ..sinks.window import display_problem
@@ -190,14 +190,16 @@ def shown() -> Iterator[Finding]:
         yield Finding("OpenCV", "ok", "loads: cameras can be tried")
     problem = display_problem()
     yield Finding("display", "--" if problem else "ok", problem or "answers: --window can be tried")
-    try:
-        version("pyvirtualcam")
-    except PackageNotFoundError:
-        yield Finding("virtual camera", "--", "pip install 'allaprima[live]'")
-    else:
-        yield Finding(
-            "virtual camera", "ok", "pyvirtualcam is installed; the device is tried when it is used"
-        )
+    for what, package, extra, words in (
+        ("virtual camera", "pyvirtualcam", "live", "the device is tried when it is used"),
+        ("page", "uvicorn", "web", "allaprima live --page serves one"),
+    ):
+        try:
+            version(package)
+        except PackageNotFoundError:
+            yield Finding(what, "--", f"pip install 'allaprima[{extra}]'")
+        else:
+            yield Finding(what, "ok", f"{package} is installed; {words}")
 
 
 def cameras() -> Iterator[Finding]:
