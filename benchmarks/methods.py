@@ -90,7 +90,6 @@ def shortened(args: argparse.Namespace) -> Recipe:
     if "discriminator_width" in own:
         own["discriminator_width"] = 32
         # so few steps are no time for an opponent that learns as fast as the painter
-        table["train"]["learning_rate"] = 6e-4
         table["transfer"] = {"rates": {"discriminator*": 0.4}}
     if table["method"] == "pix2pix":
         folders = pairs(args.out / "pairs", 200)

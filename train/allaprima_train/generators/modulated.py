@@ -14,6 +14,9 @@ flicker; a mapping of four layers, for 64 numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,6 +30,9 @@ __all__ = ["CODE", "Modulated"]
 
 CODE = 64
 """Numbers in a style code, and in what the mapping makes of it."""
+
+MAPPING_RATE = 0.1
+"""Share of the learning rate that the mapping's weights learn at: every block hangs on them (0.01 in StyleGAN)."""
 
 EPSILON = 1e-4  # a larger one than the paper's 1e-8, which is 0 in fp16
 
@@ -89,13 +95,15 @@ class Mapping(nn.Module):
     def __init__(self, layers: int = 4) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(CODE, CODE) for _ in range(layers))
-        for layer in self.layers:
-            nn.init.normal_(layer.weight, std=(2 / CODE) ** 0.5)  # type: ignore[arg-type]
+        for layer in cast(Iterable[nn.Linear], self.layers):
+            nn.init.normal_(layer.weight, std=(2 / CODE) ** 0.5 / MAPPING_RATE)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, code: Tensor) -> Tensor:
         x = code * (code.square().mean(-1, keepdim=True) + EPSILON).rsqrt()
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
+        for layer in cast(Iterable[nn.Linear], self.layers):
+            # Weights stored larger and used smaller: to Adam, whose steps have one size, that is a lower rate.
+            x = F.leaky_relu(F.linear(x, MAPPING_RATE * layer.weight, MAPPING_RATE * layer.bias), 0.2)
         return x
 
 

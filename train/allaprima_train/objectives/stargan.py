@@ -57,9 +57,9 @@ class StarGanSettings(Steadiness):
     """The styles, each with a `name`; the first is what the exported graph paints until the control is turned."""
     code: Annotated[int, Ge(0)] = 0
     """Numbers of a style code: 0 has one way to paint for each domain, 8 has many."""
-    domain_weight: Annotated[float, Ge(0)] = 1.0
-    """Raise it when domains look alike."""
-    cycle_weight: Annotated[float, Ge(0)] = 10.0
+    domain_weight: Annotated[float, Ge(0)] = 0.25
+    """Raise it when domains look alike; too much, and each is a caricature of its colour."""
+    cycle_weight: Annotated[float, Ge(0)] = 20.0
     """Raise it when things change their place or vanish."""
     code_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when the code changes nothing that can be recognised."""
