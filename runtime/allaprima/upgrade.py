@@ -83,9 +83,7 @@ class Upgrade:
         except AllaPrimaError as error:
             self._problem = error.why or error.what
             return
-        except (
-            Exception
-        ) as error:  # vendors raise anything; what paints goes on painting, and the report says this
+        except Exception as error:  # vendors raise anything; what paints goes on, and the report says this
             self._problem = f"{type(error).__name__}: {error}"
             return
         self._exchanged.wait()

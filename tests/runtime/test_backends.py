@@ -379,7 +379,7 @@ def test_tensorrt_without_a_package_or_a_card_says_what_is_missing(bundle, monke
     flavour._vendor.cache_clear()
     with pytest.raises(
         DeviceError,
-        match=r"neither tensorrt nor tensorrt-rtx is installed.*'allaprima\[gpu\]' or pip .*'allaprima\[rtx\]'",
+        match=r"tensorrt is not installed, tensorrt-rtx is not.*'allaprima\[gpu\]' or .*'allaprima\[rtx\]'",
     ):
         start(bundle, sample(), name="tensorrt")
 

@@ -106,6 +106,24 @@ def test_a_range_fits_every_size_in_it_and_a_size_no_other(vendor: Vendor) -> No
         Range(least=(2,), best=(1,), most=(3,))
 
 
+def test_a_flavour_that_does_not_load_leaves_the_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from allaprima.engines import flavour
+
+    rtx = Vendor(FLAVOURS["rtx"], stand_in.tensorrt(stand_in.Bindings(), "1.7.1"))
+
+    def installed(wanted: Any) -> Vendor:
+        if wanted.word == "standard":
+            raise OSError("libnvinfer.so.11: cannot open shared object file")
+        return rtx
+
+    monkeypatch.setattr(flavour, "_vendor", installed)
+    assert load_flavour(None) is rtx
+    with pytest.raises(
+        DeviceError, match=r"tensorrt does not load: libnvinfer.so.11.*install tensorrt again"
+    ):
+        load_flavour("standard")
+
+
 def test_engines_of_rtx_are_for_a_compute_capability_and_no_driver(vendor: Vendor) -> None:
     rtx = Vendor(FLAVOURS["rtx"], stand_in.tensorrt(stand_in.Bindings(), "1.7.1"))
     here, ahead = request(rtx).key, request(rtx, gpu=None, sm=89).key
@@ -158,6 +176,14 @@ def test_exactly_this_size_comes_before_a_range_and_the_higher_level_before_the_
     assert cache.find(wanted.key) == hard
     asked = build_here(wanted, cache, vendor)
     assert cache.find(wanted.key) == asked
+
+
+def test_an_engine_that_was_refuted_does_not_hide_another_one(cache: Cache, vendor: Vendor) -> None:
+    wanted = request(vendor)
+    cache.refute(build_here(wanted, cache, vendor), "it paints 9.1 dB from the golden pair")
+    assert cache.find(wanted.key).refuted
+    other = build_here(request(vendor, options=Options(level=0)), cache, vendor)
+    assert cache.find(wanted.key) == other
 
 
 def test_a_flipped_byte_or_a_cut_file_is_never_loaded(cache: Cache, vendor: Vendor) -> None:

@@ -188,6 +188,22 @@ def test_without_a_graph_it_paints_all_the_same_and_says_so(
     assert modern.bindings.left == {}
 
 
+def test_a_network_that_cannot_be_captured_paints_all_the_same(
+    modern: Machine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Runner._enqueue
+
+    def not_while_capturing(self: Any, slot: Any) -> None:
+        modern.trt.refuses_to_run = bool(modern.bindings.capturing)
+        real(self, slot)
+
+    monkeypatch.setattr(Runner, "_enqueue", not_while_capturing)
+    backend = start(bundle, sample(), name="tensorrt", precision="fp32").backend
+    assert "TensorRT could not start the network" in backend.notes[0]
+    assert np.ptp(backend.run(sample())["styled"]) > 0
+    backend.close()
+
+
 @pytest.mark.parametrize(
     "function",
     [

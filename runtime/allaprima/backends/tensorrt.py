@@ -92,7 +92,8 @@ class Runner:
 
     def refute(self, why: str) -> None:
         """It painted something else, and will not be used again."""
-        self._cache.refute(self.entry, why)
+        with contextlib.suppress(OutputError):  # then it stays unproven, and is tried again at the next start
+            self._cache.refute(self.entry, why)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         return self.collect(self.submit(inputs))
@@ -184,9 +185,9 @@ class Runner:
             self.run(sample)
             try:
                 slot.graph = self._cuda.captured(partial(self._enqueue, slot), slot.stream)
-            except CudaError as error:
+            except (CudaError, _NotStarted) as error:
                 self.notes = (
-                    f"without a CUDA graph, which costs a fraction of a millisecond a frame: {error.why}",
+                    f"without a CUDA graph, which costs a fraction of a millisecond a frame: {error}",
                 )
         for _ in self._slots:
             self.run(sample)
@@ -195,7 +196,11 @@ class Runner:
         for name, buffer in slot.buffers.items():
             self._context.set_tensor_address(name, buffer.device)
         if not self._context.execute_async_v3(int(slot.stream)):
-            raise RuntimeError("TensorRT could not start the network")
+            raise _NotStarted("TensorRT could not start the network")
+
+
+class _NotStarted(RuntimeError):
+    pass
 
 
 @dataclass
@@ -265,9 +270,7 @@ def _context(vendor: Vendor, engine: Any, cache: Cache, entry: Entry) -> tuple[A
     if config is None:  # 10.x and 11.x compile everything when they build
         return _made(engine.create_execution_context(), vendor), None
     compiled = config.create_runtime_cache()
-    with contextlib.suppress(
-        OSError
-    ):  # none yet; and one of another card or driver is not taken, which is right
+    with contextlib.suppress(OSError):  # none yet; of one for another card or driver, TensorRT takes nothing
         compiled.deserialize(cache.runtime_file(entry.key).read_bytes())
     config.set_runtime_cache(compiled)
     return _made(engine.create_execution_context(config), vendor), compiled

@@ -94,10 +94,9 @@ def tensorrt() -> Iterator[Finding]:
     for flavour in FLAVOURS.values():
         try:
             vendors.append(load_flavour(flavour.word))
-        except AllaPrimaError:  # not installed: said below if none is
-            continue
-        except Exception as error:  # half a wheel: vendors raise anything
-            yield Finding("TensorRT", "!!", f"{flavour.module} is damaged, install it again: {error}")
+        except AllaPrimaError as error:
+            if "not installed" not in error.why:
+                yield Finding("TensorRT", "!!", f"{error.why}; {error.next}")
     if not vendors:
         number = driver_version()
         driver = f"driver for CUDA {in_words(number)}" if number else "no driver for NVIDIA cards"

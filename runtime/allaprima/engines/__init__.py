@@ -1,7 +1,7 @@
 """TensorRT engines: built on the user's machine, kept in the user's cache, never shipped.
 
-    request = engine_request(model, shapes, precision="fp16", flavour=load_flavour(None), gpu=gpu)
-    entry = Cache().find(request.key) or build_apart(request, on_progress=print)
+    request = engine_request(model, shapes, precision="fp16", vendor=load_flavour(None), gpu=find_gpu())
+    entry = Cache().find(request.key) or build_apart(request, Cache())
 
 An engine is right for one model, version of TensorRT, card, precision and picture size; `key.py` lists all of it.
 `builder.py` builds, `cache.py` keeps, `job.py` builds in a process of its own, `trial.py` compares a new engine

@@ -32,7 +32,7 @@ class Here:
         for flavour in FLAVOURS.values():
             try:
                 vendors[flavour.module] = load_flavour(flavour.word)
-            except DeviceError:  # not installed: its engines are nobody's
+            except DeviceError:  # not installed, or damaged: nobody's engines, and doctor says why
                 continue
         try:
             return cls(vendors, find_gpu())

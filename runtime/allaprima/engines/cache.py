@@ -78,13 +78,16 @@ class Cache:
         _require_ours(self.folder)
 
     def find(self, wanted: Key) -> Entry | None:
-        """An engine that answers what `wanted` asks: of exactly this size before a range, the harder built first."""
+        """An engine that answers what `wanted` asks: of exactly this size before a range, the harder built first; one
+        that was refuted only where there is no other."""
         fitting = [entry for entry in self if entry.key.fits(wanted)]
         if not fitting:
             return None
-        return max(
-            fitting, key=lambda one: (one.key == wanted, one.key.fixed, one.key.options.level, one.built)
-        )
+
+        def place(one: Entry) -> tuple[bool, bool, bool, int, str]:
+            return not one.refuted, one.key == wanted, one.key.fixed, one.key.options.level, one.built
+
+        return max(fitting, key=place)
 
     def load(self, entry: Entry) -> bytes | None:
         """The engine itself; None where its file is not what the sidecar says: then both are removed."""
@@ -218,9 +221,7 @@ def cache_folder() -> Path:
             base = Path.home() / "Library" / "Caches"
         else:
             base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except (
-        RuntimeError
-    ) as error:  # nobody's home: a container with a user id that it does not know, without HOME
+    except RuntimeError as error:  # nobody's home: a container that does not know this user id, without HOME
         raise OutputError(
             "E_CACHE_UNSAFE", "cannot keep engines", str(error), "set ALLAPRIMA_CACHE to a folder of your own"
         ) from None

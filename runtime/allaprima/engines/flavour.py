@@ -50,7 +50,7 @@ class Vendor:
         self.trt = module
         self.version = str(module.__version__)
         self.said: deque[str] = deque(maxlen=20)
-        """Its last warnings and errors: the reasons that its calls do not return."""
+        """Its last errors: the reasons that its calls do not return."""
         self.logger = _logger(module, self.said)
 
     @property
@@ -73,7 +73,7 @@ class Vendor:
 
 
 def load_flavour(word: str | None) -> Vendor:
-    """The flavour of that word; None: the first that is installed.
+    """The flavour of that word; None: the first that loads.
 
     Raises UsageError E_BACKEND_UNKNOWN, DeviceError E_BACKEND_UNAVAILABLE with the pip command.
     """
@@ -83,20 +83,19 @@ def load_flavour(word: str | None) -> Vendor:
             f"there is no flavour {word!r} of TensorRT{nearest(word, FLAVOURS)}",
             next=f"choose one of {', '.join(FLAVOURS)}",
         )
-    missing: list[Flavour] = []
+    reasons, commands = [], []
     for flavour in [FLAVOURS[word]] if word else FLAVOURS.values():
+        name = flavour.module.replace("_", "-")
         try:
             return _vendor(flavour)
-        except ModuleNotFoundError as error:
-            if error.name != flavour.module:
-                raise
-            missing.append(flavour)
-    names = " nor ".join(flavour.module.replace("_", "-") for flavour in missing)
+        except Exception as error:  # vendors raise anything: OSError for a library that is missing, say
+            absent = isinstance(error, ModuleNotFoundError) and error.name == flavour.module
+            reasons.append(f"{name} is not installed" if absent else f"{name} does not load: {error}")
+            commands.append(
+                f"pip install 'allaprima[{flavour.extra}]'" if absent else f"install {name} again"
+            )
     raise DeviceError(
-        "E_BACKEND_UNAVAILABLE",
-        "TensorRT is not here",
-        f"{'neither ' if len(missing) > 1 else ''}{names} is{' not' if len(missing) == 1 else ''} installed",
-        " or ".join(f"pip install 'allaprima[{flavour.extra}]'" for flavour in missing),
+        "E_BACKEND_UNAVAILABLE", "TensorRT is not here", ", ".join(reasons), " or ".join(commands)
     )
 
 

@@ -139,7 +139,7 @@ def build_apart(
             "E_ENGINE_CRASHED",
             f"the process that built the engine of {request.what} ended with status {status}",
             _tail(last_words),
-            "try another precision or size; allaprima engines build shows more with --debug",
+            "try another precision or size, and report this with the output of allaprima doctor --json",
         )
 
 
