@@ -156,7 +156,9 @@ class LiveSource:
                 return
             self._closing.set()
             self._changed.notify_all()
-        self._capture.close()
+            open = not self.lost  # otherwise it was let go of when it was lost
+        if open:
+            self._capture.close()
         self._thread.join(timeout=1.0)
 
     def __enter__(self) -> Self:
