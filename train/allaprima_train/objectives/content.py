@@ -26,8 +26,6 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from allaprima.errors import UsageError
-
 from .. import losses
 from ..discriminators import Patches
 from ..generators import Generator
@@ -38,7 +36,7 @@ from ..streams import Stream
 from ..streams import content as photographs
 from ..streams import style as paintings
 from .adversarial import Pool, still
-from .painting import Steadiness, as_seen, inside, steady
+from .painting import Steadiness, as_seen, inside, require_mobile, steady
 from .phases import Clock
 
 if TYPE_CHECKING:
@@ -76,13 +74,7 @@ def streams(recipe: Recipe) -> dict[str, Stream]:
 
 
 def generator(recipe: Recipe) -> Retention:
-    if recipe.generator.network != "mobile":
-        raise UsageError(
-            "E_SETTING",
-            f"the method 'content' cannot train the generator {recipe.generator.network!r}",
-            "its content branch is made for mobile's trunk",
-            'write [generator] network = "mobile"',
-        )
+    require_mobile(recipe, "its content branch is made for mobile's trunk")
     return Retention(recipe.generator.size)
 
 

@@ -30,8 +30,6 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from allaprima.errors import UsageError
-
 from .. import losses
 from ..discriminators import Patches
 from ..features import VGG19, Vgg19
@@ -43,7 +41,7 @@ from ..smoothing import flattened, softened_edges
 from ..streams import Stream, content
 from ..streams import style as paintings
 from .adversarial import still
-from .painting import Steadiness, as_seen, inside, steady
+from .painting import Steadiness, as_seen, inside, require_mobile, steady
 from .phases import Clock
 
 if TYPE_CHECKING:
@@ -91,13 +89,7 @@ def streams(recipe: Recipe) -> dict[str, Stream]:
 
 
 def generator(recipe: Recipe) -> DoubleTail:
-    if recipe.generator.network != "mobile":
-        raise UsageError(
-            "E_SETTING",
-            f"the method 'doubletail' cannot train the generator {recipe.generator.network!r}",
-            "its support tail is made for mobile's trunk",
-            'write [generator] network = "mobile"',
-        )
+    require_mobile(recipe, "its support tail is made for mobile's trunk")
     return DoubleTail(recipe.generator.size)
 
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
+from allaprima.errors import UsageError
+
 from .. import losses
 from ..frame_model import paint
 from ..generators import Generator
 
-__all__ = ["REACH", "Steadiness", "as_seen", "border", "inside", "steady"]
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+__all__ = ["REACH", "Steadiness", "as_seen", "border", "inside", "require_mobile", "steady"]
 
 REACH = 96  # pixels: from farther away, mobile's convolutions cannot see the zero padding
 
@@ -35,6 +40,17 @@ class Steadiness:
     def weights(self) -> dict[str, float]:
         """Factors of the terms of `steady`."""
         return {"shift": self.shift_weight, "grid": self.grid_weight, "border": self.border_weight}
+
+
+def require_mobile(recipe: Recipe, why: str) -> None:
+    """Raises UsageError E_SETTING, with `why`, where the recipe names another network than mobile."""
+    if recipe.generator.network != "mobile":
+        raise UsageError(
+            "E_SETTING",
+            f"the method {recipe.method!r} cannot train the generator {recipe.generator.network!r}",
+            why,
+            'write [generator] network = "mobile"',
+        )
 
 
 def inside(x: Tensor, context: int) -> Tensor:

@@ -28,8 +28,6 @@ import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
-from allaprima.errors import UsageError
-
 from ..discriminators import Domains
 from ..frame_model import paint
 from ..generators import Generator
@@ -38,7 +36,7 @@ from ..losses_gan import diversity, softplus
 from ..recipe import PictureSet
 from ..streams import InTurn, Labels, Stream, content, style
 from .adversarial import Clock, gradient_penalty, still
-from .painting import Steadiness, as_seen, inside, steady
+from .painting import Steadiness, as_seen, inside, require_mobile, steady
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -88,13 +86,7 @@ def streams(recipe: Recipe) -> dict[str, Stream]:
 
 def generator(recipe: Recipe) -> DomainMobile:
     """`mobile` with the recipe's domains."""
-    if recipe.generator.network != "mobile":
-        raise UsageError(
-            "E_SETTING",
-            f"[generator] network = {recipe.generator.network!r} does not work with the method 'stargan'",
-            "only mobile can be told a domain",
-            "choose mobile",
-        )
+    require_mobile(recipe, "only mobile can be told a domain")
     labels = [*(domain.name for domain in recipe.objective.domains), PHOTOGRAPH]
     return DomainMobile(recipe.generator.size, labels, recipe.objective.code)
 

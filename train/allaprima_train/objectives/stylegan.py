@@ -27,8 +27,6 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from allaprima.errors import UsageError
-
 from .. import losses
 from ..discriminators import Patches
 from ..features import VGG19, Vgg19
@@ -39,7 +37,7 @@ from ..losses_gan import diversity, softplus
 from ..recipe import PictureSet
 from ..streams import Stream, content, style
 from .adversarial import Clock, gradient_penalty, still
-from .painting import Steadiness, as_seen, inside, steady
+from .painting import Steadiness, as_seen, inside, require_mobile, steady
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -82,13 +80,7 @@ def streams(recipe: Recipe) -> dict[str, Stream]:
 
 def generator(recipe: Recipe) -> Modulated:
     """`mobile` with modulated convolutions."""
-    if recipe.generator.network != "mobile":
-        raise UsageError(
-            "E_SETTING",
-            f"[generator] network = {recipe.generator.network!r} does not work with the method 'stylegan'",
-            "only mobile has modulated convolutions",
-            "choose mobile",
-        )
+    require_mobile(recipe, "only mobile has modulated convolutions")
     return Modulated(recipe.generator.size)
 
 
