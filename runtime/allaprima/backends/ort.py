@@ -302,8 +302,10 @@ def _provider(device: str | None) -> str:
         if device.lower() in (provider.lower(), provider.removesuffix("ExecutionProvider").lower()):
             return str(provider)
     next = f"choose one of {', '.join(name.removesuffix('ExecutionProvider').lower() for name in known)}"
-    if device.lower() == "cuda":
+    if device.lower() in ("cuda", "tensorrt"):
         next += "; for cards of NVIDIA, pip uninstall onnxruntime and pip install 'allaprima[gpu]'"
+    elif device.lower() == "dml":
+        next += "; on Windows, pip uninstall onnxruntime and pip install onnxruntime-directml"
     raise DeviceError(
         "E_BACKEND_UNAVAILABLE",
         f"backend 'ort:{device}' does not start",
