@@ -610,6 +610,32 @@ def test_a_virtual_camera_that_fails_while_it_is_fed_is_a_lost_device(
     assert caught.value.code == "E_DISPLAY_VIRTUAL_CAMERA"
 
 
+def test_a_virtual_camera_is_not_the_camera_that_is_painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+
+    class Camera:
+        device = "/dev/video9"
+
+        def __init__(self, width: int, height: int, fps: float) -> None: ...
+
+        def close(self) -> None:
+            closed.append(True)
+
+    module: Callable[..., object] = type("pyvirtualcam", (), {"Camera": Camera})
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
+
+    def open() -> FakeCapture:
+        return FakeCapture(64, 48, Fraction(50), FakeSettings(seconds=1.0))
+
+    with (
+        LiveSource(open, "loopback", path="/dev/video9") as source,
+        pytest.raises(DeviceError, match="video9 is the camera that is painted"),
+        open_sink("virtual-camera:", like=source) as sink,
+    ):
+        sink.put(Frame(np.zeros((32, 32, 3), np.uint8)))
+    assert closed == [True]
+
+
 def test_a_virtual_camera_gets_what_was_painted(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[np.ndarray] = []
     closed: list[bool] = []

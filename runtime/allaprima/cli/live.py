@@ -148,7 +148,8 @@ def open_outputs(
     from ..sinks.network import without_secrets
 
     if args.virtual_camera:
-        outputs.add("virtual camera", lambda: VirtualCameraSink(source.rate))
+        path = getattr(source, "path", "")
+        outputs.add("virtual camera", lambda: VirtualCameraSink(source.rate, other_than=str(path)))
     if args.record is not None:
         outputs.add("recording", recordings)
     if args.page is not None:

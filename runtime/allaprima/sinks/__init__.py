@@ -54,7 +54,9 @@ def open_sink(
             return WindowSink()
         return WindowSink(f"Alla Prima: {like.name}", hold=like.frames == 1)
     if text == "virtual-camera:":
-        return VirtualCameraSink(like.rate if like is not None else None)
+        return VirtualCameraSink(
+            like.rate if like is not None else None, other_than=str(getattr(like, "path", ""))
+        )
     if text == "null:":
         return NullSink()
     suffix = Path(text).suffix.lower()

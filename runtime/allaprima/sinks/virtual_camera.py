@@ -21,7 +21,9 @@ class VirtualCameraSink:
     live = True
     takes_planes = False
 
-    def __init__(self, rate: Fraction | None = None) -> None:
+    def __init__(self, rate: Fraction | None = None, *, other_than: str = "") -> None:
+        """`other_than` is the device that is painted from: a camera that films its own painting shows nothing else."""
+        self._other_than = other_than
         self.name = "virtual camera"
         self.notes: list[str] = []
         self._rate = float(rate) if rate else 30.0
@@ -65,7 +67,7 @@ class VirtualCameraSink:
 
     def _open(self, frame: Frame) -> Any:
         try:
-            return self._module.Camera(width=frame.width, height=frame.height, fps=self._rate)
+            camera = self._module.Camera(width=frame.width, height=frame.height, fps=self._rate)
         except RuntimeError as error:
             raise DeviceError(
                 "E_DISPLAY_VIRTUAL_CAMERA",
@@ -73,3 +75,12 @@ class VirtualCameraSink:
                 " ".join(str(error).split()),
                 "Linux: sudo apt-get install v4l2loopback-dkms && sudo modprobe v4l2loopback; elsewhere install OBS",
             ) from error
+        if self._other_than and camera.device == self._other_than:
+            camera.close()
+            raise DeviceError(
+                "E_DISPLAY_VIRTUAL_CAMERA",
+                "cannot open a virtual camera",
+                f"{camera.device} is the camera that is painted",
+                "choose the real one: allaprima cameras",
+            )
+        return camera

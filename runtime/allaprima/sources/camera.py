@@ -107,7 +107,7 @@ def open_camera(
         opened = True
         return _CvCapture(now, size or (1280, 720), rate or 30.0)
 
-    return LiveSource(open, camera.name, size=size, reconnect=reconnect)
+    return LiveSource(open, camera.name, path=camera.path, size=size, reconnect=reconnect)
 
 
 def _same_camera(camera: Camera) -> Camera:

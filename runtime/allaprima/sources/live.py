@@ -88,6 +88,7 @@ class LiveSource:
         open: Callable[[], Capture],
         name: str,
         *,
+        path: str = "",
         size: tuple[int, int] | None = None,
         freeze: Literal["note", "end"] = "note",
         reconnect: bool = False,
@@ -99,6 +100,8 @@ class LiveSource:
         back_off: tuple[float, ...] = _BACK_OFF,
     ) -> None:
         self.name = name
+        self.path = path
+        """`/dev/video0`, where the camera has such a thing."""
         self.lost = ""
         """Why there is no camera at the moment; empty while there is one."""
         self._open = open
