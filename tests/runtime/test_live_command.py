@@ -136,6 +136,7 @@ def test_a_page_for_a_network_warns(style: str, capsys: pytest.CaptureFixture[st
         (["--mix", "starry"], "two styles"),
         (["--region", "noses"], "moving, faces"),
         (["--size", "big"], "1280x720"),
+        (["--to", "http://example.org/"], "rtmp://"),
     ],
 )
 def test_what_cannot_be_is_said_before_a_camera_opens(

@@ -241,6 +241,10 @@ def _stream(url: str, source: Source) -> NetworkSink:
 
 
 def _check(args: argparse.Namespace) -> None:
+    from ..sinks.network import NetworkSink
+
+    for url in args.to:
+        NetworkSink(url)  # connects with its first frame only; what is no address is known now
     if args.host is not None and args.page is None:
         raise UsageError("E_USAGE", "--host is the page's", "there is no --page", "give both")
     if args.fps is not None and not 0 < args.fps <= 1000:
