@@ -110,7 +110,7 @@ def test_verify_refuses_what_paints_something_else_and_rebuild_gives_it_another_
     assert engines("verify") == 8
     printed = capsys.readouterr()
     assert "FAIL     negative fp16" in printed.out
-    assert "E_ENGINE_REFUTED" in printed.err
+    assert "E_ENGINE_INVALID" in printed.err
     assert engines("list") == 0
     assert "refuted  negative fp16" in capsys.readouterr().out
     Machine(monkeypatch, VERSIONS["11"])

@@ -133,7 +133,7 @@ def _verify(args: argparse.Namespace, cache: Cache) -> int:
     bad = [str(one["what"]) for one in results if one["failed"]]
     if bad:
         raise QualityError(
-            "E_ENGINE_REFUTED",
+            "E_ENGINE_INVALID",
             f"{len(bad)} of {len(results)} engines are not what they should be",
             ", ".join(bad),
             "allaprima engines prune removes them; they are built again when they are needed",
