@@ -1,13 +1,11 @@
 """Does steering the loss weights hold content where it is asked to stay, and what does it cost in style?
 
-    python benchmarks/steering.py [--keep] [--steps 400] [--out FOLDER]      needs ../shared/data; 400 steps: 5
-    minutes
+    python benchmarks/steering.py [--keep] [--steps 200] [--out FOLDER]      needs ../shared/data; some 3 minutes
 
-One recipe twice, with the same seed, photographs and steps: a style weight so high that photographs are painted
-over, once as it is, once with `structure` steered by a ceiling on the structure distance. Both choose their best
-snapshot by the same rule. Told:
-the figures at every evaluation, the weights, and what would ship; the two sheets of samples are there to be looked
-at.
+One recipe twice, with the same seed, photographs and steps: a style weight so high that photographs are painted over,
+once as it is, once with `structure` steered by a ceiling on the structure distance. Both choose their best snapshot by
+the same rule. Told: the figures at every evaluation, the weights, and what would ship; the two sheets of samples are
+there to be looked at.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from allaprima_train.loop import train
 from allaprima_train.recipe import parse_recipe
 from allaprima_train.run import Run
 
-CEILING = 0.35
+CEILING = 0.24
 
 RECIPE = """
 name = "steering"
@@ -32,7 +30,7 @@ method = "perceptual"
 seed = 7
 [data]
 content = ["{photos}"]
-crop = 128
+crop = 96
 context = 48
 held_out = 12
 [generator]
@@ -51,8 +49,8 @@ save_every = {steps}
 tracker = "none"
 [quality]
 every = {every}
-pictures = 4
-side = 256
+pictures = 3
+side = 192
 most = {{ structure_distance = {ceiling} }}
 """
 
@@ -61,7 +59,7 @@ STEER = ('quality.steer={structure = "structure_distance"}', "quality.steer_by=1
 
 def main() -> int:
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", type=Path, help="keep the two runs here")
     args = parser.parse_args()
     if not SHARED.is_dir():
@@ -70,7 +68,7 @@ def main() -> int:
         photos=SHARED / "content" / "photos",
         style=SHARED / "styles" / "single" / "starry_night.jpg",
         steps=args.steps,
-        every=max(2, args.steps // 10),
+        every=max(2, args.steps // 8),
         ceiling=CEILING,
     )
     with tempfile.TemporaryDirectory() as temporary:

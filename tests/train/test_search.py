@@ -1,6 +1,7 @@
 """A search: real trainings of four steps, resumed, pruned, failed, and refused."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from allaprima.errors import QualityError, UsageError
+from allaprima.errors import DeviceError, QualityError, UsageError
 from allaprima_train.judge import Evaluation, Judge
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
@@ -170,3 +171,24 @@ def test_settings_of_every_type_reach_the_recipe(recipe: Recipes) -> None:
     )
     assert (made.generator.size, made.data.flip, made.train.ema, made.train.batch) == ("small", False, 0.5, 4)
     assert made.search.space == {}
+
+
+def test_a_cluster_trains_the_trials_and_gives_up_the_hopeless(
+    recipe: Recipes, features: Path, tmp_path: Path, seen: list[Trial]
+) -> None:
+    """On this machine, with real processes; a limit on the whole, because Ray waits for ever when it waits."""
+    pytest.importorskip("ray", reason="the extra dist is not installed")
+    made = recipe(*SPACE, "search.trials=2", "search.minutes=2")
+    found = search(made, tmp_path / "search", features=features, cluster="local", on_trial=seen.append)
+    assert sorted(trial.number for trial in seen) == [0, 1]
+    assert [trial.state for trial in seen] == ["done", "done"]
+    assert Run(found.folder).generator()[1]["step"] in "12"
+    assert found.value == min(trial.value for trial in seen if trial.value is not None)
+
+
+def test_a_cluster_that_is_not_there_says_so(
+    recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(DeviceError, match=r"allaprima\[dist\]"):
+        search(recipe(*SPACE), tmp_path / "search", cluster="local")

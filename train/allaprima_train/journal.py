@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, cast
 
 import numpy as np
 from PIL import Image as Pictures
@@ -144,6 +144,9 @@ class WeightsAndBiases:
     """Files under RUN/wandb; nothing leaves the machine unless WANDB_MODE=online, or `wandb sync` later."""
 
     def __init__(self, run: Run, first: int) -> None:
+        os.environ.setdefault(
+            "WANDB_ERROR_REPORTING", "false"
+        )  # it tells its makers of its own failures by default
         try:
             import wandb
         except ModuleNotFoundError:
@@ -157,7 +160,7 @@ class WeightsAndBiases:
             project="allaprima",
             name=run.folder.name,
             dir=str(run.folder),
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=cast(Any, os.environ.get("WANDB_MODE", "offline")),
             config={"recipe": run.recipe_file.read_text("utf-8"), "first_step": first},
             settings=wandb.Settings(silent=True, disable_git=True, save_code=False, console="off"),
         )

@@ -59,8 +59,9 @@ def structure_distance(features: Vgg19, painted: Tensor, photo: Tensor) -> float
 @torch.no_grad()
 def grams(features: Vgg19, x: Tensor) -> list[Tensor]:
     """The Grams (1, C, C) of the four style layers of a (1, 3, H, W) picture at full and half size."""
-    levels = (features(F.avg_pool2d(x, level) if level > 1 else x, STYLE_LAYERS) for level in (1, 2))
-    return [losses.gram(level[layer]) for level in levels for layer in STYLE_LAYERS]
+    levels = [features(F.avg_pool2d(x, level) if level > 1 else x, STYLE_LAYERS) for level in (1, 2)]
+    with torch.autocast(x.device.type, enabled=False):  # features may be bf16; in their sums it would show
+        return [losses.gram(level[layer]) for level in levels for layer in STYLE_LAYERS]
 
 
 class StyleTarget:

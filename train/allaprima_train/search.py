@@ -72,9 +72,12 @@ def search(
     *,
     features: Path | None = None,
     device: str | None = None,
+    cluster: str = "",
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> Trial:
     """Train until the recipe's number of trials is reached, in `folder`; the best trial, of this and earlier calls.
+
+    `cluster`: the address of a Ray cluster, or `local`, for several trials at a time; empty: one after the other, here.
 
     Raises UsageError E_SETTING for a space that the recipe does not have, and where the folder's search was another
     one; QualityError E_SEARCH_FAILED where no trial came to an end.
@@ -82,6 +85,10 @@ def search(
     require_space(recipe)
     study = open_study(recipe, folder)
     again(study)
+    if cluster:
+        from .search_ray import search_on_cluster
+
+        search_on_cluster(recipe, folder, study, cluster, features, device, on_trial)
     while len(finished(study)) < recipe.search.trials:
         asked = study.ask()
         settings = {key: propose(asked, key, space) for key, space in recipe.search.space.items()}

@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--features", type=Path, metavar="PATH", help="as for `allaprima train`")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    parser.add_argument(
+        "--cluster",
+        default="",
+        metavar="ADDRESS",
+        help="train several trials at a time on a Ray cluster: its address, auto, or local for this machine",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per trial, and last the best")
 
 
@@ -46,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     def on_trial(trial: Trial) -> None:
         tell(trial, as_json=args.json)
 
-    found = search(recipe, folder, features=args.features, device=args.device, on_trial=on_trial)
+    found = search(
+        recipe, folder, features=args.features, device=args.device, cluster=args.cluster, on_trial=on_trial
+    )
     if args.json:
         print(json.dumps({"best": as_dict(found)}))
     else:

@@ -157,3 +157,5 @@ class Search:
     """What is searched: {"train.learning_rate" = {low = 1e-4, high = 3e-3, log = true}}. Any key of the recipe."""
     warmup: Annotated[int, Ge(0)] = 2
     """Evaluations that every trial may have before it can be given up."""
+    minutes: Annotated[float, Ge(0)] = 0.0
+    """On a cluster: a trial that takes longer fails. 0: it may take as long as it likes."""
