@@ -334,7 +334,7 @@ def test_where_nobody_listens_the_stream_fails_with_a_word() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["http://example.org/", "rtmp:", "rtmp:///app", "file:///tmp/a", "painted.mp4"]
+    "address", ["http://example.org/", "rtmp:", "rtmp:///app", "file:///a.mp4", "painted.mp4"]
 )
 def test_what_is_no_address_of_a_stream_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match="rtmp://") as caught:

@@ -15,7 +15,7 @@ from PIL import Image as Pictures
 from allaprima.blend import blend
 from allaprima.errors import AllaPrimaError, BundleError, DeviceError, InputError, UsageError
 from allaprima.frame import Frame, Image
-from allaprima.masks import Moving, Network, PictureMask, open_region
+from allaprima.masks import Moving, Network, PictureMask, _Soft, open_region
 from allaprima.mix import Mixture, Share, parse_mix
 from allaprima.painting import Painting
 from allaprima.stylizer import Stylizer
@@ -244,7 +244,7 @@ def test_a_network_of_ones_own_finds_the_region(tmp_path: Path, how: dict[str, A
 
 
 def test_a_region_that_blinks_fades() -> None:
-    region = pytest.importorskip("allaprima.masks")._Soft()
+    region = _Soft()
     found, nothing = np.full((18, 32), 255, np.uint8), np.zeros((18, 32), np.uint8)
     image = np.zeros((18, 32, 3), np.uint8)
     values = [int(region(one, image)[9, 16]) for one in (found, nothing, nothing, found)]
