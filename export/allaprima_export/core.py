@@ -21,6 +21,7 @@ from allaprima.errors import QualityError, UsageError
 from allaprima_train.frame_model import memory_order
 from allaprima_train.generators import Generator
 from allaprima_train.generators.controls import as_tensors
+from allaprima_train.generators.fuser import Fuser
 
 __all__ = [
     "IN",
@@ -68,12 +69,16 @@ def in_bytes(generator: nn.Module) -> nn.Module:
     row, column); a pixel's colours are neighbours in memory, so (row, column, colour) needs no byte-wise
     gather. Exact up to rounding, because zero padding means black on either scale. A network that paints larger
     answers cells of scale x period. One that looks at the picture at several scales has several first convolutions in
-    its stem: those that take pixels.
+    its stem: those that take pixels. One that mixes pictures instead of painting has no such layers, and a
+    `take_bytes` of its own.
     """
     plain = copy.deepcopy(
         cast(Generator, generator).folded()
     ).eval()  # where nothing folds it is the generator itself
     network = cast(Generator, generator)
+    if isinstance(plain, Fuser):
+        plain.take_bytes()
+        return plain
     into, out_of = memory_order(network.period), memory_order(network.period * network.scale)
     stem, head = _convolutions(plain.stem), _convolutions(plain.head)[-1]
     with torch.no_grad():
@@ -92,7 +97,8 @@ def trace(network: nn.Module) -> onnx.ModelProto:
     """
     generator = cast(Generator, network)
     period, stride = generator.period, generator.stride
-    sample = torch.zeros(1, 3 * period**2, 4 * stride // period, 6 * stride // period)
+    channels = 3 * generator.pictures * period**2
+    sample = torch.zeros(1, channels, 4 * stride // period, 6 * stride // period)
     no_size = tuple(None for _ in generator.controls)
     any_size = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
     with _quiet():
@@ -125,9 +131,11 @@ def billion_macs(generator: nn.Module, height: int, width: int) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     plain = copy.deepcopy(cast(Generator, generator).folded())
-    period = cast(Generator, generator).period
+    made = cast(Generator, generator)
+    period, stride, channels = made.period, made.stride, 3 * made.pictures * made.period**2
+    height, width = (-(-side // stride) * stride for side in (height, width))
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        packed = torch.empty(1, 3 * period**2, height // period, width // period)
+        packed = torch.empty(1, channels, height // period, width // period)
         network = cast(Generator, plain.to("meta"))
         network.packed_paint(packed, *as_tensors(network.controls, place="meta"))
     return counter.get_total_flops() / 2e9
@@ -141,7 +149,8 @@ def reach(generator: nn.Module) -> int | None:
     plain = cast(Generator, generator)
     period, stride = plain.period, plain.stride
     cells = 48 * stride // period
-    packed = torch.rand(1, 3 * period**2, cells, cells, generator=torch.Generator().manual_seed(0))
+    channels = 3 * plain.pictures * period**2
+    packed = torch.rand(1, channels, cells, cells, generator=torch.Generator().manual_seed(0))
     packed.requires_grad_(True)
     middle = cells // 2
     answer = plain.packed_paint(packed, *as_tensors(plain.controls))[..., middle, middle].sum()

@@ -26,6 +26,7 @@ from onnx import TensorProto, helper
 
 from .core import IN, OUT
 from .graph import Graph
+from .several import picture_names
 
 __all__ = ["attach_edges", "open_padding"]
 
@@ -58,7 +59,7 @@ def attach_edges(
         else _open_sizes(graph, period, stride, margin, scale)
     )
 
-    images = ["image", *(f"image_{number}" for number in range(2, pictures + 1))]
+    images = picture_names(pictures)
     packed = []
     for image in images:
         padded = graph.node("Pad", image, sizes.pads, mode="edge")

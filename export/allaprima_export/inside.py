@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from allaprima.manifest import Control
 from allaprima.pixels import to_unit
 from allaprima_train.generators.controls import Values, as_tensors, positions
 
+from .several import pictures_of
+
 __all__ = ["Frame", "all_finite", "feed", "frames"]
 
 Frame = dict[str, NDArray[Any]]
@@ -29,14 +32,17 @@ Frame = dict[str, NDArray[Any]]
 def feed(
     model: onnx.ModelProto, picture: Image, controls: Sequence[Control], values: Values | None = None
 ) -> Frame:
-    """Inputs of a whole graph: the picture, uint8 (H, W, 3), wherever it takes one, at full strength."""
+    """Inputs of a whole graph: the picture, uint8 (H, W, 3), wherever it takes one, or several.py's; full strength."""
     given = zip(controls, as_tensors(controls, values), strict=True)
     kinds = {one.name: one.type.tensor_type.elem_type for one in model.graph.input}
     if kinds["image"] == TensorProto.FLOAT:
         pictures = {"image": np.ascontiguousarray(to_unit(picture).transpose(2, 0, 1)[None])}
     else:
         images = [name for name, kind in kinds.items() if kind == TensorProto.UINT8]
-        pictures = dict.fromkeys(images, np.ascontiguousarray(picture[None]))
+        each = pictures_of(picture) if len(images) > 1 else [picture]
+        pictures = {
+            name: np.ascontiguousarray(one[None]) for name, one in zip(images, cycle(each), strict=False)
+        }
     return {
         **pictures,
         "strength": np.ones(1, np.float32),

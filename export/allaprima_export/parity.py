@@ -31,6 +31,7 @@ from allaprima_train.generators.controls import Values, as_tensors, positions
 from allaprima_train.recipe import Recipe
 
 from .measures import banding, worst_tile
+from .several import picture_names, pictures_of
 
 __all__ = [
     "EQUAL",
@@ -89,10 +90,14 @@ class Reference:
 
     @torch.no_grad()
     def paint(self, image: Image, name: str, strength: float = 1.0, values: Values | None = None) -> Image:
-        """(H, W, 3) uint8 RGB in and out; `name` is for the error, `values` are for the network's controls."""
+        """(H, W, 3) uint8 RGB in and out; `name` is for the error, `values` are for the network's controls.
+
+        Several pictures come as one array, see several.py.
+        """
         self.finite = True
         given = as_tensors(self.controls, values)
-        styled = self.model(torch.from_numpy(image.copy())[None], torch.tensor([strength]), *given)[0].numpy()
+        pictures = torch.from_numpy(np.stack(pictures_of(image)))  # (K, H, W, 3)
+        styled = self.model(pictures, torch.tensor([strength]), *given)[0].numpy()
         if not self.finite:
             raise QualityError(
                 "E_NOT_FINITE",
@@ -120,16 +125,21 @@ class Painter:
         return str(self.runner.description)
 
     def paint(self, image: Image, strength: float = 1.0, values: Values | None = None) -> Image:
-        """(H, W, 3) uint8 RGB in and out."""
-        return np.asarray(self._run(image, np.ascontiguousarray(image[None]), strength, values)["styled"][0])
+        """(H, W, 3) uint8 RGB in and out; several pictures as one array, see several.py."""
+        each = pictures_of(image)
+        pictures = {
+            name: np.ascontiguousarray(one[None])
+            for name, one in zip(picture_names(len(each)), each, strict=True)
+        }
+        return np.asarray(self._run(image, pictures, strength, values)["styled"][0])
 
     def _run(
-        self, image: Image, picture: NDArray[Any], strength: float, values: Values | None
+        self, image: Image, pictures: Mapping[str, NDArray[Any]], strength: float, values: Values | None
     ) -> Mapping[str, NDArray[Any]]:
-        """What the model answers to `picture`: `image` as it takes it."""
+        """What the model answers to `pictures`: `image` as it takes it."""
         given = zip(self.controls, as_tensors(self.controls, values), strict=True)
         inputs: dict[str, NDArray[Any]] = {
-            "image": picture,
+            **pictures,
             "strength": np.array([strength], np.float32),
             **{control.name: value.numpy() for control, value in given},
         }
@@ -146,7 +156,7 @@ class FloatPainter(Painter):
 
     def paint(self, image: Image, strength: float = 1.0, values: Values | None = None) -> Image:
         picture = np.ascontiguousarray(to_unit(image).transpose(2, 0, 1)[None])
-        styled = self._run(image, picture, strength, values)["styled"][0]
+        styled = self._run(image, {"image": picture}, strength, values)["styled"][0]
         return from_unit(styled.transpose(1, 2, 0))
 
 

@@ -50,6 +50,7 @@ from .parity import GOLDEN_TOLERANCES, Judged, Panel, Reference, judged_elsewher
 from .post import REACH, attach_post, post_controls
 from .profiles import PROFILES, make_profile, partitions
 from .scenes import golden_scene, scenes
+from .several import beside, picture_names, pictures_of
 from .variants import PRECISIONS, Made, Material, at_size, make
 
 __all__ = ["PRECISIONS", "Exported", "export"]
@@ -142,7 +143,10 @@ def export(
     on_stage("painting the reference with torch")
     photos, source = unseen(recipe, pictures, noted.get("pictures"))
     reference = Reference(generator)
-    panel = Panel.of(reference, {**scenes(), **photos})
+    several = cast(Generator, generator).pictures
+    panel = Panel.of(
+        reference, {name: beside(image, several) for name, image in {**scenes(), **photos}.items()}
+    )
     material = Material(
         core, generator, reference, panel, recipe, pictures, known=_known_plan(plan, out), on_stage=on_stage
     )
@@ -179,8 +183,10 @@ def export(
             # Judged without: at 0, where the controls stand, the stages change no byte (a test).
             finished = attach_post(one.model, post) if post else one.model
             write_model(folder / variant.file, finished, manifest, variant.name)
-        write_png(folder / "golden" / "image.png", golden_scene())
-        write_png(folder / "golden" / "styled.png", reference.paint(golden_scene(), "the golden scene"))
+        golden = beside(golden_scene(), several)
+        for name, image in zip(_golden_names(several), pictures_of(golden), strict=True):
+            write_png(folder / name, image)
+        write_png(folder / "golden" / "styled.png", reference.paint(golden, "the golden scene"))
         (folder / "recipe.toml").write_bytes(run.recipe_file.read_bytes())
         (folder / "card.md").write_text(
             card(manifest, made, dropped, elsewhere, source, grid, border), encoding="utf-8"
@@ -290,7 +296,7 @@ def _artefacts(
 ) -> tuple[Grid | None, Border | None]:
     """On photographs only: a drawn scene has lines of its own in its spectrum."""
     large = [name for name, photo in photos.items() if min(photo.shape[:2]) >= SMALLEST]
-    if not large:
+    if not large or generator.pictures > 1:  # what mixes pictures has their grids and borders
         return None, None
     scale = generator.scale
     compared = [
@@ -305,6 +311,10 @@ def _artefacts(
             scale=scale,
         ),
     )
+
+
+def _golden_names(pictures: int) -> list[str]:
+    return [f"golden/{name}.png" for name in picture_names(pictures)]
 
 
 def _manifest(
@@ -327,7 +337,9 @@ def _manifest(
         version="1",
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         tool=versions("torch"),
-        inputs=(TensorSpec(name="image", shape=(1, "height", "width", 3)),),
+        inputs=tuple(
+            TensorSpec(name=name, shape=(1, "height", "width", 3)) for name in picture_names(network.pictures)
+        ),
         outputs=(TensorSpec(name="styled", shape=(1, *larger, 3)),),
         geometry=Geometry(
             minimum=MINIMUM,
@@ -349,6 +361,7 @@ def _manifest(
         variants=tuple(variants),
         golden=Golden(
             image="golden/image.png",
+            others=tuple(_golden_names(network.pictures)[1:]),
             styled="golden/styled.png",
             controls={"strength": 1.0},
             tolerances={name: GOLDEN_TOLERANCES[name] for stored in used for name in computed[stored]},  # type: ignore[misc]

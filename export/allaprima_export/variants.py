@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import onnx
 from torch import nn
 
@@ -28,6 +29,7 @@ from .inside import Frame, all_finite, frames
 from .int8 import practice_pictures, quantized
 from .parity import Judged, Panel, Reference, within
 from .quantize import QUANTIZERS, require_quantizer
+from .several import beside, pictures_of
 
 __all__ = ["PRECISIONS", "Made", "Material", "Precision", "at_size", "make", "starting", "stretched"]
 
@@ -80,6 +82,7 @@ class Material:
             margin=network.margin,
             veil=network.veil,
             scale=network.scale,
+            pictures=network.pictures,
             fixed=size,
         )
 
@@ -91,7 +94,8 @@ class Material:
     @cached_property
     def practice(self) -> tuple[list[Image], str]:
         """Pictures that may be looked at, and in words what they are."""
-        return calibration_pictures(self.recipe, self.judged_on)
+        pictures, source = calibration_pictures(self.recipe, self.judged_on)
+        return [beside(one, cast(Generator, self.generator).pictures) for one in pictures], source
 
     @cached_property
     def frames(self) -> list[Frame]:
@@ -265,7 +269,10 @@ def _laps(here: Sequence[str], made: Made, material: Material) -> dict[str, Lap]
 def stretched(material: Material, height: int, width: int) -> Panel:
     """A few pictures stretched to a built-in size: not pretty, but what is compared sees the same."""
     panel = material.panel
-    few = {name: resize(image, width, height) for name, image in list(panel.pictures.items())[-4:]}
+    few = {
+        name: np.concatenate([resize(one, width, height) for one in pictures_of(image)], axis=2)
+        for name, image in list(panel.pictures.items())[-4:]
+    }
     painted = {
         name: material.reference.paint(image, name, values=panel.turned.get(name))
         for name, image in few.items()

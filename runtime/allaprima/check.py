@@ -17,7 +17,7 @@ from .metrics import Difference, compare
 from .planes import LIMITED_BT709, Coding, Planes
 from .stylizer import Stylizer
 
-__all__ = ["Checked", "check", "golden_pair"]
+__all__ = ["Checked", "check", "golden_others", "golden_pair"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def check(bundle: Bundle, *, backend: str | None = None, precision: str | None =
 
 
 def golden_pair(bundle: Bundle, coding: Coding | None = None) -> tuple[Image, Image]:
-    """A picture and what the reference makes of it, (H, W, 3) uint8 RGB; or of a `coding`, `Planes.stacked`.
+    """A picture and what the reference makes of it, (H, W, 3) uint8 RGB; or of a `coding`, `Planes.stacked`. Of
+    several pictures it is the first: `golden_others`.
 
     Raises BundleError E_BUNDLE_GOLDEN for a lone ONNX file, and for a file that is no picture.
     """
@@ -94,6 +95,12 @@ def golden_pair(bundle: Bundle, coding: Coding | None = None) -> tuple[Image, Im
     assert golden.planes is not None  # or the manifest, which has a variant for them, could not be read
     assert golden.styled_planes is not None
     return _picture(bundle, golden.planes), _picture(bundle, golden.styled_planes)
+
+
+def golden_others(bundle: Bundle) -> list[Image]:
+    """Of a bundle that makes one picture of several: all that go in besides the golden pair's own, in order."""
+    golden = bundle.manifest.golden
+    return [_picture(bundle, name) for name in golden.others] if golden else []
 
 
 def _wanted(bundle: Bundle, golden: Golden, name: str, possible: dict[str, str]) -> list[str]:
@@ -118,8 +125,8 @@ def _check(
             "choose one of these",
         )
     image, styled = golden_pair(bundle, coding)
-    frame = Frame(image if coding is None else Planes.unstacked(image, coding))
-    size = (frame.width, frame.height)
+    others = golden_others(bundle)
+    size = (image.shape[1], image.shape[0])
     with Stylizer.open(
         bundle, backend=name, precision=precision, size=size, coding=coding, build=build
     ) as stylizer:
@@ -127,12 +134,18 @@ def _check(
             why = stylizer.report.degraded[-1]
             raise DeviceError("E_BACKEND_UNAVAILABLE", f"{name} does not paint planes", why)
         stylizer.set(**golden.controls)
-        difference = compare(_bytes(stylizer(frame)), styled)
+
+        def painted() -> Image:
+            if coding is None:
+                return stylizer.fuse([image, *others])
+            return _bytes(stylizer(Frame(Planes.unstacked(image, coding))))
+
+        difference = compare(painted(), styled)
         identity = None
         if "strength" in stylizer.controls:
             scale = bundle.manifest.geometry.scale
             stylizer.set(strength=0.0)
-            identity = bool(np.array_equal(_bytes(stylizer(frame)), image.repeat(scale, 0).repeat(scale, 1)))
+            identity = bool(np.array_equal(painted(), image.repeat(scale, 0).repeat(scale, 1)))
         line = stylizer.report.line if coding is None else f"{stylizer.report.line}, planes"
         return Checked(name, precision, line, difference, tolerances[precision], identity)
 

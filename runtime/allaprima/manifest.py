@@ -80,6 +80,7 @@ MAX_SIDE = 8192
 MAX_CONTROL_NUMBERS = 4096
 MAX_STATE_NUMBERS_PER_PIXEL = 64
 MAX_INPUTS = 64
+MAX_PICTURES = 8
 Side = Annotated[int, Ge(1), Le(MAX_SIDE)]
 
 
@@ -285,6 +286,8 @@ class Golden:
     """PNG, RGB."""
     styled: Words
     """PNG, RGB: the reference's answer (not a variant's)."""
+    others: tuple[Words, ...] = ()
+    """PNG, RGB, of the same size: for the second of `inputs`, the third, ..."""
     planes: str | None = None
     """For variants with planes: PNG whose channels are Y, U and V, with every sample of U and V in its 2x2 pixels."""
     styled_planes: str | None = None
@@ -358,7 +361,8 @@ class Manifest:
     tool: dict[str, str]
     """Names and versions of the programs that made it."""
     inputs: tuple[TensorSpec, ...]
-    """The pictures that go in. Controls and states are inputs of the graph as well, listed on their own."""
+    """The pictures that go in: one, or as many as the style makes one of, all of one size. Controls and states are
+    inputs of the graph as well, listed on their own."""
     outputs: tuple[TensorSpec, ...]
     geometry: Geometry
     controls: tuple[Control, ...] = ()
@@ -380,9 +384,12 @@ class Manifest:
             )
         if not self.variants:
             raise ValueError("there is no variant in `variants`")
-        if len(self.inputs) != 1 or len(self.outputs) != 1:
-            raise ValueError("format version 1 has exactly one picture in `inputs` and one in `outputs`")
-        _refuse_other_shape("inputs", self.inputs[0], 1)
+        if not 1 <= len(self.inputs) <= MAX_PICTURES or len(self.outputs) != 1:
+            raise ValueError(
+                f"format version 1 has 1 to {MAX_PICTURES} pictures in `inputs` and exactly one in `outputs`"
+            )
+        for picture in self.inputs:
+            _refuse_other_shape("inputs", picture, 1)
         _refuse_other_shape("outputs", self.outputs[0], self.geometry.scale)
         if len(self.controls) > MAX_INPUTS or len(self.states) > MAX_INPUTS:
             raise ValueError(f"there are more than {MAX_INPUTS} `controls` or `states`")
@@ -391,6 +398,10 @@ class Manifest:
             raise ValueError("there is no variant with edges 'rgb' in `variants`")
         if self.golden and "planes" in edges and not (self.golden.planes and self.golden.styled_planes):
             raise ValueError("[golden] has no `planes` and `styled_planes`, and a variant has edges 'planes'")
+        if len(self.inputs) > 1 and "planes" in edges:
+            raise ValueError("a variant has edges 'planes', and there are several pictures in `inputs`")
+        if self.golden and len(self.golden.others) != len(self.inputs) - 1:
+            raise ValueError("[golden] has to have one picture for each of `inputs`")
         pictures = [tensor.name for tensor in self.inputs] + (["y", "u", "v"] if "planes" in edges else [])
         controls = [control.name for control in self.controls]
         states = [state.name for state in self.states]
@@ -441,7 +452,11 @@ class Manifest:
     def references(self) -> tuple[str, ...]:
         """The files that this manifest speaks of by name; a bundle has to hold all of them."""
         golden = self.golden
-        pairs = (golden.image, golden.styled, golden.planes, golden.styled_planes) if golden else ()
+        pairs = (
+            (golden.image, golden.styled, *golden.others, golden.planes, golden.styled_planes)
+            if golden
+            else ()
+        )
         pictures = [name for name in pairs if name is not None]
         return (*(variant.file for variant in self.variants), *pictures, self.lineage.recipe)
 

@@ -171,8 +171,21 @@ class Stylizer:
         return replace(frame, picture=image, alpha=alpha)
 
     def paint(self, image: Image) -> Image:
-        """(H, W, 3) uint8 RGB -> (s·H, s·W, 3) uint8 RGB, a new array; s is the bundle's scale, mostly 1."""
-        _check(image)
+        """(H, W, 3) uint8 RGB -> (s·H, s·W, 3) uint8 RGB, a new array; s is the bundle's scale, mostly 1.
+
+        Raises UsageError E_STYLE_PICTURES where the style makes one picture of several: see `fuse`.
+        """
+        return self.fuse([image])
+
+    def fuse(self, images: Sequence[Image]) -> Image:
+        """Several pictures of one view into one: each (H, W, 3) uint8 RGB -> (s·H, s·W, 3) uint8 RGB, a new array.
+
+        As many as the bundle's `inputs`, all of one size, and lying on each other pixel by pixel (panorama.py aligns).
+        Raises UsageError E_STYLE_PICTURES for another number, InputError E_INPUT_ARRAY.
+        """
+        self._check_pictures(images)
+        # Along the channels from here on: cut into tiles, padded and fed as if they were one.
+        image = np.concatenate(images, axis=2) if len(images) > 1 else images[0]
         size = (image.shape[0], image.shape[1])
         while True:
             if self._picture != size or self._coding is not None:
@@ -183,11 +196,38 @@ class Stylizer:
                 if not (out_of_memory(error) and self._shrink_tiles(size)):
                     raise
 
+    def _check_pictures(self, images: Sequence[Image]) -> None:
+        for image in images:
+            _check(image)
+        manifest = self.bundle.manifest
+        wanted = len(manifest.inputs)
+        if len(images) != wanted:
+            raise UsageError(
+                "E_STYLE_PICTURES",
+                f"style {manifest.name!r} makes one picture of {wanted}",
+                f"it was given {len(images)}",
+                "join pictures with allaprima panorama, or call Stylizer.fuse"
+                if wanted > 1
+                else "paint them one by one",
+            )
+        sizes = {image.shape[:2] for image in images}
+        if len(sizes) > 1:
+            raise InputError(
+                "E_INPUT_ARRAY",
+                "cannot fuse these arrays",
+                f"they are of different sizes: {', '.join(f'{width}x{height}' for height, width in sorted(sizes))}",
+                "align them first; allaprima panorama does",
+            )
+
     def _paint_whole(self, image: Image) -> Image:
-        """(H, W, 3) of the placement's size -> (s·H, s·W, 3)."""
+        """(H, W, 3 for each picture) of the placement's size -> (s·H, s·W, 3)."""
         assert self._placement is not None
         manifest = self.bundle.manifest
-        answer = self._run({manifest.inputs[0].name: self._placement.lay(image)})
+        pictures = {
+            one.name: self._placement.lay(image[..., 3 * number : 3 * number + 3])
+            for number, one in enumerate(manifest.inputs)
+        }
+        answer = self._run(pictures)
         return self._placement.lift(answer[manifest.outputs[0].name])
 
     def _paint_planes(self, planes: Planes) -> Planes:
@@ -529,7 +569,7 @@ class Stylizer:
         }
         image = ramp.astype(np.uint8)[np.newaxis]
         half = image[:, ::2, ::2]
-        picture = {manifest.inputs[0].name: image}
+        picture = {one.name: image for one in manifest.inputs}
         if coding is not None:
             picture = {"y": image[..., :1], "u": half[..., 1:2], "v": half[..., 2:]}
             picture = {name: np.ascontiguousarray(plane) for name, plane in picture.items()}
@@ -537,6 +577,7 @@ class Stylizer:
 
 
 def _check(image: Image) -> None:
+    """Raises InputError E_INPUT_ARRAY for what is no picture."""
     if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and min(image.shape) > 0:
         return
     raise InputError(

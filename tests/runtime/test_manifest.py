@@ -60,7 +60,12 @@ def test_unknown_key_is_refused_with_the_near_one_and_the_file():
         (lambda t: t["controls"].append(dict(t["controls"][0], name="image")), "name of two inputs"),
         (lambda t: t["controls"][0].update(default=2.0), "outside 0.0..1.0"),
         (lambda t: t["golden"]["controls"].update(strenght=1.0), "'strenght', which is not a control"),
-        (lambda t: t["inputs"].append(dict(t["inputs"][0], name="second")), "exactly one picture"),
+        (lambda t: t["inputs"].append(dict(t["inputs"][0], name="second")), "one picture for each"),
+        (
+            lambda t: t.update(inputs=[dict(t["inputs"][0], name=f"i{n}") for n in range(9)]),
+            "1 to 8 pictures",
+        ),
+        (lambda t: t.update(inputs=[]), "1 to 8 pictures"),
         (lambda t: t["inputs"][0].update(layout="NCHW"), "NHWC"),
         (lambda t: t["inputs"][0].update(shape=[1, "h", "width", 3]), "'h'"),
         (lambda t: t["geometry"].update(minimum="16"), "minimum"),

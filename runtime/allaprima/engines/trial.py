@@ -51,7 +51,7 @@ def try_out(bundle: Bundle, sample: Arrays, backend: Compiled, elsewhere: Elsewh
     golden, geometry = bundle.manifest.golden, bundle.manifest.geometry
     if golden is None:
         return "the engine was not compared with a golden pair: a lone ONNX file has none"
-    from ..check import golden_pair
+    from ..check import golden_others, golden_pair
 
     name, styled = bundle.manifest.inputs[0].name, bundle.manifest.outputs[0].name
     image, expected = golden_pair(bundle)
@@ -64,7 +64,12 @@ def try_out(bundle: Bundle, sample: Arrays, backend: Compiled, elsewhere: Elsewh
             else np.reshape(np.array(one.initial, np.float32), one.shape)
             for one in bundle.manifest.controls
         }
-        inputs = {**sample, **controls, name: laid(image, size)[np.newaxis]}
+        pictures = zip(bundle.manifest.inputs, (image, *golden_others(bundle)), strict=True)
+        inputs = {
+            **sample,
+            **controls,
+            **{one.name: laid(given, size)[np.newaxis] for one, given in pictures},
+        }
         rows, columns = (
             min(ours, theirs) - (0 if ours == theirs else geometry.margin)
             for ours, theirs in zip(size, image.shape[:2], strict=True)

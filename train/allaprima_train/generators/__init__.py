@@ -1,8 +1,9 @@
 """Generators: networks that paint. One file each.
 
 A generator is a module (N, 3, H, W) float RGB in [0, 1] -> (N, 3, s·H, s·W), with `packed_paint`, `folded`, `veil`,
-`period`, `stride`, `margin` and `scale` s as `mobile.py` explains them, and `controls` as in `controls.py`: all that
-training and export ask of it. Its first convolution lies in `stem`, its last in `head`: export scales these to bytes.
+`period`, `stride`, `margin`, `scale` s and `pictures` as `mobile.py` explains them, and `controls` as in
+`controls.py`: all that training and export ask of it. Its first convolution lies in `stem`, its last in `head`:
+export scales these to bytes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Generator(Protocol):
     margin: int
     veil: float
     scale: int
+    pictures: int
     controls: tuple[Control, ...]
 
     def __call__(self, x: Tensor, *controls: Tensor) -> Tensor: ...

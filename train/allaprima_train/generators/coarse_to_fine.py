@@ -33,6 +33,7 @@ class CoarseToFine(nn.Module):
     controls: tuple[Control, ...] = ()
     margin = 16
     scale = 1
+    pictures = 1
     veil = 0.0
 
     def __init__(self, size: str = "small") -> None:

@@ -52,6 +52,7 @@ class Mobile(nn.Module):
     controls: tuple[Control, ...] = ()
     margin = 16  # edge pixels repeated around the picture and cut off again; see `paint`
     scale = 1  # the painting's height and width over the picture's
+    pictures = 1  # how many of one size it makes one of, behind each other along the channels
 
     def __init__(self, size: str = "small") -> None:
         super().__init__()

@@ -53,6 +53,7 @@ class Resnet(nn.Module):
     controls: tuple[Control, ...] = ()
     margin = 16
     scale = 1
+    pictures = 1
     veil = 0.0  # it paints the whole picture
 
     def __init__(self, size: str = "base") -> None:

@@ -54,6 +54,7 @@ class Restorer(nn.Module):
     controls: tuple[Control, ...] = ()
     veil = 1.0  # the picture itself, and what is wrong with it
     margin = 16
+    pictures = 1
 
     def __init__(self, size: str = "small") -> None:
         super().__init__()

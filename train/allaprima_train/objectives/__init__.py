@@ -73,6 +73,7 @@ OBJECTIVES = {
     "stargan": (".stargan", "StarGanSettings", "StarGan"),
     "pix2pix": (".pix2pix", "Pix2PixSettings", "Pix2Pix"),
     "stylegan": (".stylegan", "StyleGanSettings", "StyleGan"),
+    "fuse": (".fuse", "FuseSettings", "Fuse"),
     "restore": (".restore", "RestoreSettings", "Restore"),
 }
 
