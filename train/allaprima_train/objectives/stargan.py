@@ -1,6 +1,7 @@
 """`stargan`: one generator for many domains, and for what lies between them (Choi 2018; style codes: Choi 2020).
 
     generator       softplus(-D_t(G(x, t))) + domain_weight * CE(C(G(x, t)), t) + cycle_weight * |G(G(x, t), s) - x|
+                    + identity_weight * |G(x, s) - x|
                     [+ code_weight * |E(G(x, t, z)) - z|^2 + diversity_weight * diversity], plus holding it steady
     discriminator   softplus(-D_s(x)) + softplus(D_t(G(x, t))) + domain_weight * CE(C(x), s) + r1_weight * |dD/dx|^2
 
@@ -13,8 +14,9 @@ With `code` numbers, each domain can be painted in many ways, and the code is a 
 codes from reference pictures by an encoder and a mapping network; here E is a head of the discriminator (as in
 InfoGAN, Chen 2016) and the code goes into the generator as it is, which needs neither.
 
-Deviations: logistic loss and R1 of v2 in place of WGAN-GP with five steps of the critic; `mobile` conditioned by
-scale and shift (domains.py); what the losses see lies inside real context and is held steady (painting.py).
+Deviations: an identity term, because all domains share one trunk, and a cycle of swapped colours is as good to it
+as none; logistic loss and R1 of v2 in place of WGAN-GP with five steps of the critic; `mobile` conditioned by scale
+and shift (domains.py); what the losses see lies inside real context and is held steady (painting.py).
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ class StarGanSettings(Steadiness):
     """Raise it when domains look alike; too much, and each is a caricature of its colour."""
     cycle_weight: Annotated[float, Ge(0)] = 20.0
     """Raise it when things change their place or vanish."""
+    identity_weight: Annotated[float, Ge(0)] = 10.0
+    """Raise it when all domains turn colours the same way: red to blue and back is no loss to the cycle."""
     code_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when the code changes nothing that can be recognised."""
     diversity_weight: Annotated[float, Ge(0)] = 1.0
@@ -107,6 +111,7 @@ class StarGan:
             "adversarial": 1.0,
             "domain": chosen.domain_weight,
             "cycle": chosen.cycle_weight,
+            "identity": chosen.identity_weight,
             "code": chosen.code_weight,
             "diversity": chosen.diversity_weight,
             "discriminator": 1.0,
@@ -136,12 +141,14 @@ class StarGan:
         self.painted = (shown.detach(), asked, code)
         with still(discriminator):
             scores, guess, heard = discriminator(shown, asked)
-        again = paint(painter, painted, controls=self._controls(own, torch.zeros_like(code)))
+        back = self._controls(own, torch.zeros_like(code))
         terms = {
             "adversarial": softplus(scores, real=True),
             "domain": F.cross_entropy(guess.float(), asked),
-            "cycle": (inside(as_seen(again), self.context) - inside(x, self.context)).abs().mean(),
+            "cycle": self._distance(paint(painter, painted, controls=back), x),
         }
+        if self.settings.identity_weight:
+            terms["identity"] = self._distance(paint(painter, x, controls=back), x)
         few = [value[:photos] for value in turned]
         if self.settings.code:
             other = torch.randn(photos, self.settings.code).to(x.device)
@@ -168,6 +175,9 @@ class StarGan:
             score = lambda looked_at: discriminator(looked_at, own)[0].mean((1, 2))  # noqa: E731 - one expression
             terms["r1"] = gradient_penalty(score, real, self.settings.r1_every)
         return terms
+
+    def _distance(self, painted: Tensor, given: Tensor) -> Tensor:
+        return (inside(as_seen(painted), self.context) - inside(given, self.context)).abs().mean()
 
     def _controls(self, domain: Tensor, code: Tensor) -> list[Tensor]:
         weights = F.one_hot(domain, self.count).float()

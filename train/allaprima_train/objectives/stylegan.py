@@ -63,7 +63,7 @@ class StyleGanSettings(Steadiness):
     mixing: Annotated[float, Ge(0), Le(1)] = 0.5
     """Share of pictures painted with two codes, one for the first blocks and one for the others: each block then
     has to do with its own."""
-    r1_weight: Annotated[float, Ge(0)] = 1.0
+    r1_weight: Annotated[float, Ge(0)] = 0.2
     """Raise it when the discriminator's loss falls to nothing and the generator's soars."""
     r1_every: Annotated[int, Ge(1)] = 16
     """Steps from one gradient penalty to the next."""
