@@ -134,7 +134,7 @@ def imported_card(
 
 def _measured(made: Made) -> str:
     kept = f"; in floating point: {', '.join(made.plan.keep)}" if made.plan and made.plan.keep else ""
-    laps = "".join(f"; {lap.line}" for lap in made.laps if made.made_for and lap)
+    laps = "".join(f"; {lap.line}" for lap in made.laps if lap and (made.made_for or made.edges == "planes"))
     return f"{made.judged.line}; {made.judged.description}{kept}{laps}"
 
 

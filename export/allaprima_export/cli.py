@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="portable, mobile (with --at), web, float: variants for other programs, docs/embedding.md",
     )
     parser.add_argument(
+        "--no-planes",
+        action="store_true",
+        help="without the variants for video, which take and give YUV 4:2:0 instead of RGB",
+    )
+    parser.add_argument(
         "--quantizer",
         type=_words,
         default=[],
@@ -106,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         variants=args.variants or (["fp32"] if args.profile else ["fp32", "fp16", "int8"]),
         profiles=args.profile,
+        planes=not args.no_planes,
         fixed=args.fixed,
         opset=args.opset,
         pictures=args.pictures,

@@ -120,7 +120,8 @@ def write_model(path: Path, model: onnx.ModelProto, manifest: Manifest, variant:
     about = {"license": manifest.licence.bundle, "author": "Alla Prima"}
     if edges == "float":
         about |= FLOAT_METADATA
-    onnx.helper.set_model_props(labelled, {**IMAGE_METADATA, **about, **manifest.metadata(variant)})
+    picture = {} if edges == "planes" else IMAGE_METADATA  # ONNX has no words for YUV
+    onnx.helper.set_model_props(labelled, {**picture, **about, **manifest.metadata(variant)})
     onnx.save(labelled, str(path))
 
 

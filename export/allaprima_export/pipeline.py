@@ -32,6 +32,7 @@ from allaprima.manifest import (
     Variant,
 )
 from allaprima.pixels import resize
+from allaprima.planes import Planes
 from allaprima.settings import nearest
 from allaprima_train.generators import Generator
 from allaprima_train.objectives import objective_features
@@ -52,6 +53,7 @@ from .profiles import PROFILES, make_profile, partitions
 from .scenes import golden_scene, scenes
 from .several import beside, picture_names, pictures_of
 from .variants import PRECISIONS, Made, Material, at_size, make
+from .video import PlanesReference, for_video
 
 __all__ = ["PRECISIONS", "Exported", "export"]
 
@@ -91,6 +93,7 @@ def export(
     *,
     variants: Sequence[str] = tuple(PRECISIONS),
     profiles: Sequence[str] = (),
+    planes: bool = True,
     fixed: Sequence[tuple[int, int]] = (),
     opset: int = 18,
     pictures: Path | None = None,
@@ -106,7 +109,8 @@ def export(
     """Export the weights of a run as the bundle `out` (default: NAME.prima, here).
 
     `variants`: precisions in PRECISIONS. Each is written for any size, and for every (width, height) in `fixed`
-    once more with the size built in; what does not pass the gate (`gate.py`) is left out, and `dropped` says why.
+    once more with the size built in, and, unless `planes` is off, once more for video (`video.py`); what does not pass
+    the gate (`gate.py`) is left out, and `dropped` says why.
     `profiles`: rows of PROFILES, beside the variants; with one that has a size built in, `fixed` are its sizes only.
     `pictures`: a folder of photographs to judge on instead of those that the recipe held out. `quantizers`: rows of
     QUANTIZERS for int8, instead of the best for each backend that starts here. `plan`: a bundle whose int8 variant
@@ -156,6 +160,11 @@ def export(
         if precision in variants
         for one in make(precision, material, quantizers)
     ]
+    in_planes: list[Made | str] = []
+    if planes and post:
+        in_planes = ["the stages after painting are made for RGB"]
+    elif planes:
+        in_planes = [for_video(one, material) for one in open_size if not one.why_not]
     built_in = [
         at_size(one, (height, width), material)
         for width, height in fixed
@@ -167,7 +176,8 @@ def export(
         for profile in profiles
         for size in ([(height, width) for width, height in fixed] if PROFILES[profile].sized else [None])
     ]
-    everything = (*open_size, *built_in, *for_others)
+    video = (one for one in in_planes if isinstance(one, Made))
+    everything = (*open_size, *video, *built_in, *for_others)
     made = tuple(one for one in everything if not one.why_not)
     dropped = tuple(one for one in everything if one.why_not)
     _require_some(made, dropped, out)
@@ -187,6 +197,11 @@ def export(
         for name, image in zip(_golden_names(several), pictures_of(golden), strict=True):
             write_png(folder / name, image)
         write_png(folder / "golden" / "styled.png", reference.paint(golden, "the golden scene"))
+        if manifest.golden and manifest.golden.planes and manifest.golden.styled_planes:
+            scene = Planes.from_rgb(golden_scene())
+            write_png(folder / manifest.golden.planes, scene.stacked())
+            styled = PlanesReference(generator).paint(scene)
+            write_png(folder / manifest.golden.styled_planes, styled.stacked())
         (folder / "recipe.toml").write_bytes(run.recipe_file.read_bytes())
         (folder / "card.md").write_text(
             card(manifest, made, dropped, elsewhere, source, grid, border), encoding="utf-8"
@@ -198,6 +213,7 @@ def export(
         built = build_engines(folder, cards, fixed, on_stage) if cards else []
     notes = _notes(photos, source, grid, border, recipe)
     notes += [note for one in made if one.profile == "mobile" for note in _in_pieces(one)]
+    notes += sorted({f"there is no variant for video: {one}" for one in in_planes if isinstance(one, str)})
     if any(one.plan and one.plan.calibration == DRAWN for one in made):
         notes.append(f"int8 was calibrated on {DRAWN}")
     return Exported(out, manifest, made, dropped, elsewhere, grid, border, checked, notes, built)
@@ -331,6 +347,7 @@ def _manifest(
     far = reach(generator)  # None: the whole picture
     used = {variant.precision for variant in variants}
     computed = {name: row.computed for name, row in PRECISIONS.items()}
+    in_planes = any(variant.edges == "planes" for variant in variants)
     return Manifest(
         name=bundle_name(recipe.name),
         title=recipe.title or recipe.name,
@@ -364,6 +381,8 @@ def _manifest(
             others=tuple(_golden_names(network.pictures)[1:]),
             styled="golden/styled.png",
             controls={"strength": 1.0},
+            planes="golden/planes.png" if in_planes else None,
+            styled_planes="golden/styled_planes.png" if in_planes else None,
             tolerances={name: GOLDEN_TOLERANCES[name] for stored in used for name in computed[stored]},  # type: ignore[misc]
         ),
         lineage=_lineage(recipe, run, generator, noted, local=far is not None),

@@ -128,6 +128,16 @@ class Planes:
         return cls(y[: len(image), : image.shape[1], 0], chroma[..., 1], chroma[..., 2], coding)
 
     @classmethod
+    def converted(cls, image: Plane, coding: Coding = LIMITED_BT709) -> Planes:
+        """The same by swscale, as video is converted."""
+        from av.video.frame import VideoFrame
+
+        from .sources.colour import convert
+
+        rgb = VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), "rgb24")
+        return cls.of(convert(_reformatter(), rgb, "yuv420p", coding), coding)
+
+    @classmethod
     def unstacked(cls, stacked: Plane, coding: Coding = LIMITED_BT709) -> Planes:
         """The way back from `stacked`."""
         return cls(stacked[..., 0], stacked[::2, ::2, 1], stacked[::2, ::2, 2], coding)

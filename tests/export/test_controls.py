@@ -30,7 +30,7 @@ def tinted(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     run = trained.make_run(folder, generator, "mobile", "nano")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "shipped_generator", lambda recipe: trained.Tinted("nano"))
-        return export(run.folder, folder / "tinted.prima", variants=["fp32", "fp16"], fixed=[(64, 48)])
+        return export(run.folder, folder / "tinted.prima", variants=["fp32"], fixed=[(64, 48)])
 
 
 def test_controls_are_inputs_and_stand_in_the_manifest(tinted: Exported) -> None:

@@ -47,12 +47,16 @@ def test_the_bundle_opens_and_paints_like_its_golden_pair(exported: Exported) ->
 def test_the_bundle_holds_what_its_users_need(exported: Exported, small_run: Run) -> None:
     manifest = exported.manifest
     assert manifest.name == "small-study"
-    assert [one.name for one in manifest.variants] == ["fp32", "fp16", "fp32-48x64", "fp16-48x64"]
+    assert [one.name for one in manifest.variants] == [
+        *("fp32", "fp16", "fp32-planes", "fp16-planes", "fp32-48x64", "fp16-48x64")
+    ]
     assert {one.file for one in manifest.variants} == {
-        "model.onnx", "model_fp16.onnx", "model_48x64.onnx", "model_fp16_48x64.onnx"
+        "model.onnx", "model_fp16.onnx", "model_48x64.onnx", "model_fp16_48x64.onnx",
+        "model_planes.onnx", "model_fp16_planes.onnx",
     }  # fmt: skip
     assert set(manifest.files) - {one.file for one in manifest.variants} == {
-        "card.md", "LICENSE.txt", "recipe.toml", "golden/image.png", "golden/styled.png"
+        "card.md", "LICENSE.txt", "recipe.toml", "golden/image.png", "golden/styled.png",
+        "golden/planes.png", "golden/styled_planes.png",
     }  # fmt: skip
     assert load_recipe(exported.path / "recipe.toml") == small_run.recipe()
     assert "Apache License" in (exported.path / "LICENSE.txt").read_text()
@@ -99,7 +103,7 @@ def test_every_variant_was_judged_on_pictures_that_were_held_out(exported: Expor
 @pytest.mark.usefixtures("traced_before")
 def test_a_zip_opens_like_the_folder(small_run: Run, tmp_path: Path) -> None:
     out = tmp_path / "study.prima"
-    export(small_run.folder, out, variants=["fp32"], as_zip=True, opset=17)
+    export(small_run.folder, out, variants=["fp32"], planes=False, as_zip=True, opset=17)
     assert out.is_file()
     bundle = Bundle.open(out)
     assert [(one.name, one.opset, one.ir_version) for one in bundle.manifest.variants] == [("fp32", 17, 8)]
@@ -108,7 +112,7 @@ def test_a_zip_opens_like_the_folder(small_run: Run, tmp_path: Path) -> None:
 
 def test_the_reference_network_exports_too(tmp_path: Path) -> None:
     run = trained.make_run(tmp_path / "r", trained.strong("resnet", "small"), "resnet", "small")
-    made = export(run.folder, tmp_path / "reference.prima", variants=["fp32"])
+    made = export(run.folder, tmp_path / "reference.prima", variants=["fp32"], planes=False)
     assert "tiles" in made.manifest.lineage.notes
 
 
@@ -128,7 +132,7 @@ def test_a_poisoned_network_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_weights_that_overflow_fp16_drop_that_variant_only(tmp_path: Path) -> None:
     run = poisoned(tmp_path / "r", 1e7)
-    made = export(run.folder, tmp_path / "large.prima", variants=["fp32", "fp16"])
+    made = export(run.folder, tmp_path / "large.prima", variants=["fp32", "fp16"], planes=False)
     assert [one.name for one in made.manifest.variants] == ["fp32"]
     assert "not finite" in made.dropped[0].why_not
 
@@ -164,7 +168,7 @@ def test_a_failure_while_packing_leaves_the_old_bundle(
 
     monkeypatch.setattr(pipeline, "write_png", full)
     with pytest.raises(OutputError):
-        export(small_run.folder, out, variants=["fp32"], overwrite=True)
+        export(small_run.folder, out, variants=["fp32"], planes=False, overwrite=True)
     assert (out / "manifest.json").read_text() == "{}"
     assert [path.name for path in tmp_path.iterdir()] == ["study.prima"]
 
@@ -183,7 +187,7 @@ def test_what_exists_is_only_replaced_when_asked_and_only_if_it_is_a_bundle(
     assert (out / "holiday.jpg").read_bytes() == b"mine"
     (out / "holiday.jpg").unlink()
     (out / "manifest.json").write_text("{}")
-    export(small_run.folder, out, variants=["fp32"], overwrite=True)
+    export(small_run.folder, out, variants=["fp32"], planes=False, overwrite=True)
     assert Bundle.open(out).manifest.name == "small-study"
     assert [path.name for path in tmp_path.iterdir()] == ["study.prima"]
 
@@ -262,7 +266,7 @@ def test_the_lineage_tells_changes_and_the_feature_network(small_run: Run, tmp_p
     lower = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, learning_rate=5e-4))
     run.change(lower, run.changed_by(lower, ["train.learning_rate"]), step=3)
     run.save_weights(run.generator()[0], {"step": "7", "features": "vgg.safetensors, SHA-256 ab12"})
-    lineage = export(run.folder, tmp_path / "study.prima", variants=["fp32"]).manifest.lineage
+    lineage = export(run.folder, tmp_path / "study.prima", variants=["fp32"], planes=False).manifest.lineage
     assert "Changed at step 3: train.learning_rate 0.001 -> 0.0005." in lineage.notes
     assert lineage.features.endswith("; vgg.safetensors, SHA-256 ab12")
     assert "SHA-256" in (tmp_path / "study.prima" / "card.md").read_text()
@@ -302,7 +306,17 @@ def test_the_command_reports_in_json(
     cli.add_arguments(parser)
     out = tmp_path / "study.prima"
     asked = parser.parse_args(
-        [str(small_run.folder), "--out", str(out), "--variants", "fp32", "--at", "64x32", "--json"]
+        [
+            str(small_run.folder),
+            "--out",
+            str(out),
+            "--variants",
+            "fp32",
+            "--no-planes",
+            "--at",
+            "64x32",
+            "--json",
+        ]
     )
     assert cli.run(asked) == 0
     said = json.loads(capsys.readouterr().out)
@@ -327,7 +341,9 @@ def test_a_network_that_paints_larger_keeps_its_scale_from_training_to_the_comma
     from allaprima.cli import main
 
     run = trained.make_run(tmp_path, trained.strong("restorer", "nano-x2"), "restorer", "nano-x2", "Twice")
-    exported = export(run.folder, tmp_path / "twice.prima", variants=["fp32", "fp16"], fixed=[(64, 48)])
+    exported = export(
+        run.folder, tmp_path / "twice.prima", variants=["fp32", "fp16"], planes=False, fixed=[(64, 48)]
+    )
     assert exported.manifest.geometry.scale == 2
     assert exported.manifest.outputs[0].shape == (1, "2*height", "2*width", 3)
     assert all(one.identity for one in exported.checked if one.ran)

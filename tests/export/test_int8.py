@@ -263,7 +263,7 @@ def test_a_faithful_and_faster_int8_is_packed_with_its_plan_and_where_it_is_fast
     with_int8: Exported,
 ) -> None:
     found = {variant.name: variant for variant in with_int8.manifest.variants}
-    assert list(found) == ["fp32", "int8", "fp32-48x64", "int8-48x64"]
+    assert list(found) == ["fp32", "int8", "fp32-planes", "int8-planes", "fp32-48x64", "int8-48x64"]
     variant = found["int8"]
     assert variant.made_for == BACKENDS
     assert variant.plan is not None
@@ -282,9 +282,11 @@ def test_the_golden_pair_holds_in_int8_and_the_runtime_chooses_it_by_itself(
     with_int8: Exported, backend: str
 ) -> None:
     bundle = Bundle.open(with_int8.path)
-    (checked,) = check(bundle, backend=backend, precision="int8")
-    assert checked
-    assert checked.identity
+    in_rgb, in_planes = check(bundle, backend=backend, precision="int8")
+    assert in_rgb
+    assert in_planes
+    assert in_rgb.identity
+    assert in_planes.identity
     with Stylizer.open(bundle, backend=backend, size=(40, 56)) as stylizer:
         assert stylizer.report.variant == "int8"
     with Stylizer.open(bundle, backend=backend, size=(64, 48)) as stylizer:
@@ -296,7 +298,7 @@ def test_one_byte_changed_in_any_file_is_found(with_int8: Exported, tmp_path: Pa
 
     folder = tmp_path / "study.prima"
     shutil.copytree(with_int8.path, folder)
-    assert len(with_int8.manifest.files) == 9
+    assert len(with_int8.manifest.files) == 13
     for name in with_int8.manifest.files:
         file = folder / name
         whole = file.read_bytes()
@@ -318,7 +320,7 @@ def test_int8_that_is_not_faster_is_dropped_with_the_reason_and_the_rest_is_pack
     parser = argparse.ArgumentParser()
     cli.add_arguments(parser)
     out = tmp_path / "study.prima"
-    line = [str(small_run.folder), "--out", str(out), "--variants", "fp32,int8", "--json"]
+    line = [str(small_run.folder), "--out", str(out), "--variants", "fp32,int8", "--no-planes", "--json"]
     assert cli.run(parser.parse_args(line)) == 0
     said = json.loads(capsys.readouterr().out)  # and no progress bar of a tool on stdout
     assert list(said["variants"]) == ["fp32"]

@@ -54,7 +54,9 @@ def bundle(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Exported
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "trace", lambda network: trained.traced("mobile", "nano"))
         out = tmp_path_factory.mktemp("profiles") / "study.prima"
-        return export(small_run.folder, out, variants=["fp32"], profiles=list(PROFILES), fixed=[(90, 62)])
+        return export(
+            small_run.folder, out, variants=["fp32"], planes=False, profiles=list(PROFILES), fixed=[(90, 62)]
+        )
 
 
 def session(path: Path):
