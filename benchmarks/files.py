@@ -44,7 +44,7 @@ def main() -> None:
         size, coding = (source.width, source.height), source.coding
     with (
         tempfile.TemporaryDirectory() as folder,
-        Stylizer.open(args.style, size=size, coding=coding, threads=THREADS) as stylizer,
+        Stylizer.open(args.style, size=size, coding=coding, threads=THREADS, profile="file") as stylizer,
     ):
         out = Path(folder)
         seconds: dict[str, list[float]] = {"plain": [], "painted": []}

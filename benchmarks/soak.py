@@ -44,7 +44,9 @@ def main() -> None:
         with (
             VideoSource(film, planes=True) as source,
             VideoSink(painted, like=source) as sink,
-            Stylizer.open(args.style, size=(source.width, source.height), coding=source.coding) as stylizer,
+            Stylizer.open(
+                args.style, size=(source.width, source.height), coding=source.coding, profile="file"
+            ) as stylizer,
         ):
             source.planes = stylizer.report.edges == "planes"
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
+from .errors import AllaPrimaError
 from .frame import Frame
 from .meter import Meter, Percentiles
 from .sinks.sink import Sink
@@ -67,14 +69,11 @@ def play(
     frames: Iterable[Frame] = wanted if source.live or not sink.live else paced(wanted, over)
     reader: Latest[Frame] | Ahead[Frame] = Latest(frames) if live else Ahead(frames)
     stopped = False
-    with reader, _setting(over), _writer(sink) as writer:
-        for frame in reader:
-            begun = time.perf_counter()
-            painted = stylize(frame)
-            paint_ms = (time.perf_counter() - begun) * 1000
+    with reader, _setting(over), _writer(sink) as writer, ExitStack() as stack:
+        for painted, paint_ms in stack.enter_context(closing(_painted(reader, stylize))):
             stopped = not writer.put(painted)
             meter.frame(
-                paint_ms=paint_ms, latency_ms=(time.monotonic() - frame.time) * 1000 if live else None
+                paint_ms=paint_ms, latency_ms=(time.monotonic() - painted.time) * 1000 if live else None
             )
             if on_frame is not None:
                 on_frame(painted, meter)
@@ -89,6 +88,40 @@ def play(
         latency_ms=meter.latency_ms,
         stopped=stopped,
     )
+
+
+@runtime_checkable
+class Submitting(Protocol):
+    """A painter that may have several frames going at once: a `Stylizer` with profile "file"."""
+
+    @property
+    def in_flight(self) -> int: ...
+
+    def submit(self, frame: Frame) -> Callable[[], Frame]: ...
+
+
+def _painted(frames: Iterable[Frame], stylize: Callable[[Frame], Frame]) -> Generator[tuple[Frame, float]]:
+    """Painted frames in their order, each with the milliseconds from its beginning to its end."""
+    going: deque[tuple[float, Callable[[], Frame]]] = deque()
+
+    def oldest() -> tuple[Frame, float]:
+        begun, wait = going.popleft()
+        return wait(), (time.perf_counter() - begun) * 1000
+
+    try:
+        for frame in frames:
+            if isinstance(stylize, Submitting) and stylize.in_flight > 1:
+                going.append((time.perf_counter(), stylize.submit(frame)))
+            else:
+                going.append((time.perf_counter(), partial(stylize, frame)))
+            if len(going) >= getattr(stylize, "in_flight", 1):
+                yield oldest()
+        while going:
+            yield oldest()
+    finally:
+        while going:  # left early: what is still painted is waited for, and whatever it says nobody wants it
+            with suppress(AllaPrimaError):
+                oldest()
 
 
 def paced(frames: Iterable[Frame], over: threading.Event | None = None) -> Iterator[Frame]:

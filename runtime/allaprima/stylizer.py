@@ -11,12 +11,12 @@ It knows bundles, sizes, controls and states, and no vendor. One thread at a tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from .pixels import resize
 from .placement import Placement, place, place_planes
 from .planes import Coding, Planes
 from .post import GRAIN_PHASE, Post, grain_phase
+from .threads import available
 from .tiles import SMALLEST_SIDE, Tiling, best_side, free_bytes, out_of_memory, tile_picture
 from .upgrade import Upgrade
 from .winners import narrowed, recall
@@ -64,6 +65,12 @@ class Report:
     """Every change that could otherwise go unseen, in words."""
 
 
+Profile = Literal["live", "file"]
+
+MOST_IN_FLIGHT = 4
+"""More at once would cost memory, and hardly any machine has more speed to give: each has its share of the threads."""
+
+
 class Stylizer:
     """Make one with `Stylizer.open`."""
 
@@ -74,6 +81,7 @@ class Stylizer:
         backend: str | None,
         precision: str | None,
         threads: int | None,
+        profile: Profile = "live",
         tile: int | None = None,
         build: bool = True,
         on_build: Callable[[Building], None] | None = None,
@@ -82,6 +90,10 @@ class Stylizer:
         self._backend = backend
         self._precision = precision
         self._threads = threads
+        several = (
+            profile == "file" and not bundle.manifest.states
+        )  # each frame of a state waits for the one before
+        self._in_flight = min(MOST_IN_FLIGHT, threads or available()) if several else 1
         self._tile = tile
         self._build = build
         self._on_build = on_build
@@ -121,6 +133,7 @@ class Stylizer:
         threads: int | None = None,
         size: tuple[int, int] | None = None,
         coding: Coding | None = None,
+        profile: Profile = "live",
         tile: int | None = None,
         build: bool = True,
         on_build: Callable[[Building], None] | None = None,
@@ -132,6 +145,8 @@ class Stylizer:
         in and the style has. `threads` None: all processors that this process may use. `size` is the
         (width, height) of the frames to come: the backend starts and warms up now; None: at the first frame.
         `coding` is what their planes mean, if they come as such (`VideoSource.coding`); None: they are RGB.
+        `profile` "live" paints one frame as fast as it can be; "file" may have several going at once, which is more
+        frames per second and each of them later, through `submit`.
         `tile` is the largest side of the tiles that pictures are painted in, 0 for never; None: what is larger
         than a 4K frame or than the free memory (tiles.py). Pictures that fail for lack of memory are tried again
         in smaller tiles.
@@ -146,6 +161,7 @@ class Stylizer:
             backend=backend,
             precision=precision,
             threads=threads,
+            profile=profile,
             tile=tile,
             build=build,
             on_build=on_build,
@@ -169,6 +185,32 @@ class Stylizer:
         if alpha is not None:
             alpha = resize(alpha, image.shape[1], image.shape[0])
         return replace(frame, picture=image, alpha=alpha)
+
+    @property
+    def in_flight(self) -> int:
+        """How many frames `submit` may have going at once. 1 but for profile "file" on a backend that can."""
+        overlapping = self._started is not None and isinstance(self._started.backend, backends.Overlapping)
+        return self._in_flight if overlapping else 1
+
+    def submit(self, frame: Frame) -> Callable[[], Frame]:
+        """Begin to paint; what is returned waits for the painting and gives it, once, in the order of submission."""
+        planes, size = frame.planes, (frame.height, frame.width)
+        if (
+            self.in_flight > 1
+            and not self._post
+            and frame.alpha is None
+            and GRAIN_PHASE not in self._controls
+        ):
+            if planes is not None and self._takes(planes):
+                going = self._begin(_parts(planes))
+                return lambda: replace(frame, picture=_planes_of(going(), planes.coding))
+            if planes is None and (self._picture, self._coding, self._tiling) == (size, None, None):
+                placement, manifest = self._placement, self.bundle.manifest
+                assert placement is not None
+                going = self._begin({manifest.inputs[0].name: placement.lay(frame.image)})
+                return lambda: replace(frame, picture=placement.lift(going()[manifest.outputs[0].name]))
+        painted = self(frame)
+        return lambda: painted
 
     def paint(self, image: Image) -> Image:
         """(H, W, 3) uint8 RGB -> (s·H, s·W, 3) uint8 RGB, a new array; s is the bundle's scale, mostly 1.
@@ -232,33 +274,43 @@ class Stylizer:
 
     def _paint_planes(self, planes: Planes) -> Planes:
         """Of the size and coding that it is ready for -> the painting's planes, coded alike."""
-        parts = {"y": planes.y, "u": planes.u, "v": planes.v}
-        answer = self._run(
-            {name: np.ascontiguousarray(part)[None, ..., None] for name, part in parts.items()}
-        )
-        y, u, v = (answer[f"styled_{name}"][0, ..., 0] for name in parts)
-        return Planes(y, u, v, planes.coding)
+        return _planes_of(self._run(_parts(planes)), planes.coding)
 
     def _run(self, picture: dict[str, Image]) -> dict[str, NDArray[Any]]:
+        return self._begin(picture, alone=True)()
+
+    def _begin(
+        self, picture: dict[str, Image], *, alone: bool = False
+    ) -> Callable[[], dict[str, NDArray[Any]]]:
+        """Begin a run; what is returned gives its answer. `alone`: it is waited for at once."""
         assert self._started is not None
         if self._wanted is not None and self._frames - self._frames_before >= WORTH_AN_ENGINE:
             self._upgrade, self._wanted = self._wanted(), None
         if self._upgrade is not None:
             self._take_better(self._upgrade)
-        try:
-            answer = self._started.backend.run({**picture, **self._controls, **self._states})
-        except (
-            Exception
-        ) as error:  # a vendor raises anything; its words are the reason, and stay as the cause
-            height, width = next(iter(picture.values())).shape[1:3]
-            raise RunError(
-                "E_BACKEND_RUN",
-                f"{self._started.backend.description} failed on a picture of {width}x{height}",
-                str(error).strip() or type(error).__name__,
-                "try a smaller --size or another --backend",
-            ) from error
-        self._states = {state.name: answer[state.next_name] for state in self.bundle.manifest.states}
-        self._frames += 1
+        backend = self._started.backend
+        inputs: dict[str, NDArray[Any]] = {**picture, **self._controls, **self._states}
+        going: Callable[[], dict[str, NDArray[Any]]] = partial(backend.run, inputs)
+        if not alone and isinstance(backend, backends.Overlapping):
+            going = backend.submit(inputs)
+
+        def answer() -> dict[str, NDArray[Any]]:
+            try:
+                found = going()
+            except (
+                Exception
+            ) as error:  # a vendor raises anything; its words are the reason, and stay as the cause
+                height, width = next(iter(picture.values())).shape[1:3]
+                raise RunError(
+                    "E_BACKEND_RUN",
+                    f"{backend.description} failed on a picture of {width}x{height}",
+                    str(error).strip() or type(error).__name__,
+                    "try a smaller --size or another --backend",
+                ) from error
+            self._states = {state.name: found[state.next_name] for state in self.bundle.manifest.states}
+            self._frames += 1
+            return found
+
         return answer
 
     def _paint_tiles(self, image: Image) -> Image:
@@ -458,6 +510,7 @@ class Stylizer:
         how: dict[str, Any] = {
             "threads": self._threads,
             "coding": coding,
+            "in_flight": self._in_flight,
             "build": self._build,
             "on_build": self._on_build,
         }
@@ -574,6 +627,17 @@ class Stylizer:
             picture = {"y": image[..., :1], "u": half[..., 1:2], "v": half[..., 2:]}
             picture = {name: np.ascontiguousarray(plane) for name, plane in picture.items()}
         return {**picture, **self._controls, **states}
+
+
+def _parts(planes: Planes) -> dict[str, Image]:
+    """As a graph takes them."""
+    parts = {"y": planes.y, "u": planes.u, "v": planes.v}
+    return {name: np.ascontiguousarray(part)[None, ..., None] for name, part in parts.items()}
+
+
+def _planes_of(answer: Mapping[str, NDArray[Any]], coding: Coding) -> Planes:
+    y, u, v = (answer[f"styled_{name}"][0, ..., 0] for name in ("y", "u", "v"))
+    return Planes(y, u, v, coding)
 
 
 def _check(image: Image) -> None:

@@ -79,9 +79,16 @@ def test_a_lone_onnx_file_says_what_it_is(exported: Exported) -> None:
     for variant in exported.manifest.variants:
         model = onnx.load(exported.path / variant.file, load_external_data=False)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
-        assert metadata["Image.BitmapPixelFormat"] == "Rgb8"
-        assert metadata["Image.NominalPixelRange"] == "NominalRange_0_255"
-        assert metadata["Image.ColorSpaceGamma"] == "SRGB"
+        picture = {key.removeprefix("Image."): value for key, value in metadata.items() if "Image." in key}
+        assert picture == (
+            {}
+            if variant.edges == "planes"  # for which ONNX has no words
+            else {
+                "BitmapPixelFormat": "Rgb8",
+                "NominalPixelRange": "NominalRange_0_255",
+                "ColorSpaceGamma": "SRGB",
+            }
+        )
         assert metadata["allaprima.variant"] == variant.name
         inside = json.loads(metadata["allaprima.manifest"])
         assert inside["name"] == "small-study"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ __all__ = [
     "Backend",
     "Better",
     "Entry",
+    "Overlapping",
     "Started",
     "choose",
     "gpu_expected",
@@ -79,6 +80,18 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give the memory back. Nothing can be run afterwards."""
+
+
+@runtime_checkable
+class Overlapping(Protocol):
+    """A `Backend` that can have several runs going at once: more frames per second, each of them later.
+
+    Its constructor takes `in_flight` besides.
+    """
+
+    def submit(self, inputs: Arrays) -> Callable[[], dict[str, NDArray[Any]]]:
+        """Begin a run; what is returned waits for its answer, once, and gives or raises it. At most `in_flight` runs
+        may be going; their inputs are not changed meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,7 @@ def start(
     precision: str | None = None,
     threads: int | None = None,
     coding: Coding | None = None,
+    in_flight: int = 1,
     build: bool = True,
     on_build: Callable[[Building], None] | None = None,
 ) -> Started:
@@ -148,7 +162,8 @@ def start(
     `openvino:gpu`. `precision` None means the one that the device is fastest in (see the backend's `precisions`)
     and the style has a variant for. `sample` should show a picture of many colours: an answer of one flat
     colour counts as a failure. With a `coding`, the sample is YUV planes, and what runs is a variant for these that
-    takes its numbers to mean that.
+    takes its numbers to mean that. `in_flight` is how many runs the caller would like to have going at once: a
+    backend that is an `Overlapping` is made for that many, another one for one.
 
     A named backend that lacks an engine builds it first, in a process of its own, unless `build` is off; `on_build`
     hears how far that is. Without a name, the next best starts at once, and `better` says what to build meanwhile.
@@ -164,12 +179,12 @@ def start(
         )
     if name is not None:
         try:
-            return _start(bundle, sample, name, precision, threads, coding)
+            return _start(bundle, sample, name, precision, threads, coding, in_flight)
         except NotBuilt as missing:
             if not build:
                 raise
             build_apart(missing.request, Cache(), on_build or (lambda now: None))
-            return _start(bundle, sample, name, precision, threads, coding)
+            return _start(bundle, sample, name, precision, threads, coding, in_flight)
     failed: dict[str, DeviceError] = {}
     better: Better | None = None
     for candidate, entry in BACKENDS.items():
@@ -177,7 +192,7 @@ def start(
             if entry.extra == "gpu" and not gpu_expected():
                 # Importing onnxruntime to hear the same would cost everybody else 20 ms and 17 MiB at the start.
                 raise _unavailable(candidate, "there is no NVIDIA card here", "name it to try it anyway")
-            started = _start(bundle, sample, candidate, precision, threads, coding)
+            started = _start(bundle, sample, candidate, precision, threads, coding, in_flight)
         except DeviceError as error:
             failed[candidate] = error
             if isinstance(error, NotBuilt) and better is None:
@@ -247,6 +262,7 @@ def _start(
     precision: str | None,
     threads: int | None,
     coding: Coding | None,
+    in_flight: int = 1,
 ) -> Started:
     """That backend or an error."""
     kind, device = load(name)
@@ -265,7 +281,8 @@ def _start(
         model = with_weights(model, rules(coding)._asdict())
     threads = threads or available()
     try:
-        backend = kind(model, sample, precision=precision, device=device, threads=threads)
+        several = {"in_flight": in_flight} if in_flight > 1 and issubclass(kind, Overlapping) else {}
+        backend = kind(model, sample, precision=precision, device=device, threads=threads, **several)
     except AllaPrimaError:
         raise
     except Exception as error:  # see load(); the vendor's own words are the reason, and stay as the cause

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..sinks.encoders import Encoding
     from ..sources import VideoSource
     from ..sources.source import Source
-    from ..stylizer import Stylizer
+    from ..stylizer import Profile, Stylizer
 
 __all__ = [
     "add_style_arguments",
@@ -98,7 +98,11 @@ def wanted_size(text: str | None, option: str = "--size") -> tuple[int, int] | N
 
 
 def open_stylizer(
-    style: str, args: argparse.Namespace, size: tuple[int, int], coding: Coding | None = None
+    style: str,
+    args: argparse.Namespace,
+    size: tuple[int, int],
+    coding: Coding | None = None,
+    profile: Profile = "live",
 ) -> Stylizer:
     """The style, warm for frames of `size` (width, height) and, if they are planes, of this `coding`; with the controls
     that the arguments turn.
@@ -125,6 +129,7 @@ def open_stylizer(
         threads=args.threads,
         size=size,
         coding=coding,
+        profile=profile,
         on_build=None if args.json else build_told(),
         tile=args.tile,
     )

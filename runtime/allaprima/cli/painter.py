@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..mix import Mixture
     from ..painting import Painting
     from ..planes import Coding
-    from ..stylizer import Stylizer
+    from ..stylizer import Profile, Stylizer
 
 __all__ = ["add_painting_arguments", "open_painter", "open_painting", "open_weights"]
 
@@ -62,15 +62,20 @@ def open_weights(args: argparse.Namespace) -> list[Weights]:
 
 
 def open_painting(
-    args: argparse.Namespace, size: tuple[int, int], weights: list[Weights], coding: Coding | None = None
+    args: argparse.Namespace,
+    size: tuple[int, int],
+    weights: list[Weights],
+    coding: Coding | None = None,
+    profile: Profile = "live",
 ) -> Stylizer | Painting:
     """The style of `args`, and around it what else they ask for; the bare style where that is nothing. Only that
-    paints planes, of a `coding`: mixtures and what looks at pixels want RGB."""
+    paints planes, of a `coding`, and has several frames going at once: mixtures and what looks at pixels want RGB, and
+    one after the other."""
     from ..painting import Painting
     from ..temporal import Stabiliser, Still
 
     if not (args.mix or weights or args.stabilise or args.skip_static):
-        return open_stylizer(args.style, args, size, coding)
+        return open_stylizer(args.style, args, size, coding, profile)
     painter = open_painter(args.mix or args.style, args, size)
     try:
         return Painting(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..painting import Painting
     from ..planes import Coding
     from ..sources import PictureFolder
-    from ..stylizer import Stylizer
+    from ..stylizer import Profile, Stylizer
 
 HELP = "paint a picture, folder, video file, camera or synthetic source"
 
@@ -96,7 +96,10 @@ def run(args: argparse.Namespace) -> int:
         target = target_of(args, live=source.live, picture=source.frames == 1)
 
         def painter(coding: Coding | None) -> Stylizer | Painting:
-            return _opened(stack, open_painting(args, (source.width, source.height), weights, coding))
+            shown = target in ("window:", "virtual-camera:")
+            profile: Profile = "file" if isinstance(source, VideoSource) and not shown else "live"
+            size = (source.width, source.height)
+            return _opened(stack, open_painting(args, size, weights, coding, profile))
 
         how: dict[str, Any] = {"overwrite": args.overwrite, "encoding": encoding_of(args)}
         if args.dry_run and isinstance(source, VideoSource):
