@@ -99,6 +99,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also build TensorRT engines for --at, into this user's cache: turing, ampere, ada, blackwell, sm80 ... "
         "on any machine (extra: rtx), or here for the card of this one; may be repeated",
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="a page with every variant beside the trained network",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object on stdout")
 
@@ -116,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
         opset=args.opset,
         pictures=args.pictures,
         quantizers=args.quantizer,
+        report=args.report,
         plan=args.plan,
         direction=args.direction,
         post=[stage.strip().replace("-", "_") for stage in args.post.split(",") if stage.strip()],

@@ -11,7 +11,7 @@ from allaprima.frame import Image
 from allaprima.manifest import Plan
 
 from .core import OUT
-from .gate import unfaithful
+from .gate import margin_db, unfaithful
 from .inside import Frame, all_finite
 from .parity import Judged, Panel
 from .qdq import keep, layers
@@ -86,7 +86,7 @@ def quantized(
 
         def attempt(kept: Collection[str], headroom: float = headroom) -> Tried:
             judged = practised(kept)
-            return Tried(not unfaithful(judged, "int8", headroom), judged.parity.psnr_db)
+            return Tried(not unfaithful(judged, "int8", headroom), margin_db(judged, "int8"))
 
         kept = search(names, attempt)
         if kept is None:

@@ -27,6 +27,7 @@ __all__ = [
     "NOT_STATED",
     "licence_text",
     "prove",
+    "require_folder",
     "require_free",
     "staged",
     "versions",
@@ -48,10 +49,7 @@ def require_free(out: Path, *, overwrite: bool) -> None:
         raise UsageError(
             "E_EXPORT_NAME", f"cannot export to {out}", "a bundle's name ends in .prima", f"--out {out}.prima"
         )
-    if not out.resolve().parent.is_dir():
-        raise OutputError(
-            "E_OUTPUT_NO_FOLDER", f"cannot write {out}", f"there is no folder {out.parent}", "make it first"
-        )
+    require_folder(out)
     if not (out.exists() or out.is_symlink()):
         return
     if not overwrite:
@@ -64,6 +62,14 @@ def require_free(out: Path, *, overwrite: bool) -> None:
             f"cannot overwrite {out}",
             "it is not a bundle",
             "give another --out, or remove it",
+        )
+
+
+def require_folder(out: Path) -> None:
+    """Raises OutputError E_OUTPUT_NO_FOLDER where the folder to write `out` into is not there."""
+    if not out.resolve().parent.is_dir():
+        raise OutputError(
+            "E_OUTPUT_NO_FOLDER", f"cannot write {out}", f"there is no folder {out.parent}", "make it first"
         )
 
 

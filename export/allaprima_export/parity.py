@@ -30,6 +30,7 @@ from allaprima_train.generators import Generator
 from allaprima_train.generators.controls import Values, as_tensors, positions
 from allaprima_train.recipe import Recipe
 
+from .artefacts import SMALLEST, grid
 from .measures import banding, worst_tile
 from .several import picture_names, pictures_of
 
@@ -82,6 +83,7 @@ class Reference:
     def __init__(self, generator: nn.Module) -> None:
         self.model = FrameModel(generator).eval()
         self.controls = cast(Generator, generator).controls
+        self.period = cast(Generator, generator).stride * cast(Generator, generator).scale
         self.finite = True
         generator.register_forward_hook(self._look)
 
@@ -175,6 +177,8 @@ class Judged:
     """The lowest PSNR of any 64x64 tile; see `measures.worst_tile`."""
     banding: float
     """The largest share of smooth slopes that comes in steps; see `measures.banding`."""
+    grid_db: float = 0.0
+    """What it adds to the painting's energy at the frequencies of the pixel shuffle; see `artefacts.grid`."""
     finite: bool = True
     """False where numbers inside the graph are not; looked for by those who ask (`inside.all_finite`)."""
 
@@ -195,15 +199,17 @@ def judge(
     tolerance: Tolerance,
     turned: Mapping[str, Values] | None = None,
     against: str = "torch fp32",
+    period: int = 0,
 ) -> Judged:
     """Paint every picture and compare. `pictures` and `references` by name, uint8 (H, W, 3), at least 16x16.
 
     `turned`: of the pictures that are painted with other than the controls' defaults, the values. `against`: what
-    painted the references, in words.
+    painted the references, in words. `period`: of the grid that is looked for in pictures that are large enough.
     """
     differences: dict[str, Difference] = {}
     equal = total = 0
     tile, steps = IDENTICAL_DB, 0.0
+    large: list[tuple[Image, Image]] = []
     for name in sorted(pictures, key=lambda name: pictures[name].shape):  # one start for each size
         styled = painter.paint(pictures[name], values=(turned or {}).get(name))
         differences[name] = compare(styled, references[name])
@@ -211,6 +217,8 @@ def judge(
         total += styled.size
         tile = min(tile, worst_tile(styled, references[name]))
         steps = max(steps, banding(styled, references[name]))
+        if period and min(styled.shape[:2]) >= SMALLEST:
+            large.append((references[name], styled))
     return Judged(
         description=painter.description,
         parity=Parity.of(differences.values(), against=against, tolerance=tolerance),
@@ -218,6 +226,7 @@ def judge(
         worst=min(differences, key=lambda name: differences[name].psnr_db),
         worst_tile_db=tile,
         banding=steps,
+        grid_db=grid(large, period).excess_db if large else 0.0,
     )
 
 
@@ -230,6 +239,8 @@ class Panel:
     turned: Mapping[str, Values]
     """Of the pictures that are painted with other than the controls' defaults, the values."""
     controls: Sequence[Control]
+    period: int = 0
+    """In pixels of the painting, of a grid that the network could leave; 0: unknown."""
 
     @classmethod
     def of(cls, reference: Reference, pictures: Mapping[str, Image]) -> Panel:
@@ -239,14 +250,16 @@ class Panel:
         painted = {
             name: reference.paint(image, name, values=turned.get(name)) for name, image in whole.items()
         }
-        return cls(whole, painted, turned, reference.controls)
+        return cls(whole, painted, turned, reference.controls, reference.period)
 
     def judge(self, model: bytes, precision: str, backend: str = "ort") -> Judged:
         """An exported model of that precision on a backend."""
         return self.judge_with(Painter(model, backend, precision, self.controls), precision)
 
     def judge_with(self, painter: Painter, precision: str) -> Judged:
-        return judge(painter, self.pictures, self.references, TOLERANCES[precision], self.turned)
+        return judge(
+            painter, self.pictures, self.references, TOLERANCES[precision], self.turned, period=self.period
+        )
 
 
 def judged_elsewhere(

@@ -46,10 +46,11 @@ from .calibration import DRAWN
 from .card import card
 from .core import billion_macs, in_bytes, reach, require_finite, to_opset, trace
 from .engine import build_engines, wanted_cards
-from .pack import licence_text, prove, require_free, staged, versions, write_model, write_png
+from .pack import licence_text, prove, require_folder, require_free, staged, versions, write_model, write_png
 from .parity import GOLDEN_TOLERANCES, Judged, Panel, Reference, judged_elsewhere, unseen
 from .post import REACH, attach_post, post_controls
 from .profiles import PROFILES, make_profile, partitions
+from .report import write_report
 from .scenes import golden_scene, scenes
 from .several import beside, picture_names, pictures_of
 from .variants import PRECISIONS, Made, Material, at_size, make
@@ -100,6 +101,7 @@ def export(
     quantizers: Sequence[str] = (),
     plan: Path | None = None,
     direction: str = "",
+    report: Path | None = None,
     engines: Sequence[str] = (),
     post: Sequence[str] = (),
     as_zip: bool = False,
@@ -117,7 +119,8 @@ def export(
     tells which layers to keep in floating point; without it, the one that is overwritten. `direction`: of a method
     that trains several generators, another than the one that ships. `engines`: cards to build TensorRT engines for,
     in the sizes of `fixed`: `ada`, `sm86`, `here`; see engine.py. `post`: stages of post-processing that the graphs
-    get, each a control; see post.py. `on_stage` hears what happens next, in words.
+    get, each a control; see post.py. `report`: a file to write, an HTML page that shows every variant beside the
+    trained network. `on_stage` hears what happens next, in words.
 
     Raises UsageError (E_EXPORT_...), InputError for a run that cannot be read, OutputError, and QualityError:
     E_WEIGHTS_FINITE, E_NOT_FINITE, E_PARITY, E_GATE where nothing passes, E_GOLDEN; DeviceError E_ENGINE_REFUSED,
@@ -128,6 +131,8 @@ def export(
     out = out or Path(f"{bundle_name(recipe.name)}.prima")
     _require_known(variants, profiles, fixed)
     require_free(out, overwrite=overwrite)
+    if report is not None:
+        require_folder(report)
     cards = wanted_cards(engines, fixed)
     extras = post_controls(post)
     in_floats = [profile for profile in profiles if PROFILES[profile].edges == "float"]
@@ -216,6 +221,9 @@ def export(
     notes += sorted({f"there is no variant for video: {one}" for one in in_planes if isinstance(one, str)})
     if any(one.plan and one.plan.calibration == DRAWN for one in made):
         notes.append(f"int8 was calibrated on {DRAWN}")
+    if report is not None:
+        on_stage(f"painting the report {report}")
+        write_report(report, manifest, made, dropped, panel, source, notes)
     return Exported(out, manifest, made, dropped, elsewhere, grid, border, checked, notes, built)
 
 

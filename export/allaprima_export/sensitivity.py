@@ -16,7 +16,8 @@ class Tried:
     """One choice of layers to keep. Truthy when what is left in int8 is faithful."""
 
     faithful: bool
-    psnr_db: float
+    margin_db: float
+    """How far from the limits; the less, the more harm is done."""
 
     def __bool__(self) -> bool:
         return self.faithful
@@ -31,7 +32,7 @@ def search(layers: Sequence[str], attempt: Callable[[Collection[str]], Tried]) -
     """
     if attempt(()):
         return ()
-    alone = {layer: attempt([other for other in layers if other != layer]).psnr_db for layer in layers}
+    alone = {layer: attempt([other for other in layers if other != layer]).margin_db for layer in layers}
     by_harm = sorted(layers, key=lambda layer: alone[layer])
     enough, too_few = len(layers), 0  # how many of the most harmful; that many kept: nothing is in int8
     while enough - too_few > 1:

@@ -37,6 +37,7 @@ def test_a_faithful_variant_has_nothing_against_it() -> None:
         (judged(ssim=0.969), "SSIM 0.9690 of 0.97"),
         (replace(judged(), worst_tile_db=29.0), "a 64x64 tile of 29.0 dB, of 30"),
         (replace(judged(), banding=0.2), "20% of smooth slopes in steps"),
+        (replace(judged(), grid_db=2.4), "a grid of +2.4 dB, of +2"),
         (replace(judged(), finite=False), "not finite"),
     ],
 )
