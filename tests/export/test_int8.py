@@ -45,7 +45,7 @@ def core_frames(network: str, size: str, core: onnx.ModelProto, count: int = 6):
 @cache
 def quantized_bytes(network: str, size: str, quantizer: str = "nncf") -> bytes:
     core = trained.traced(network, size)
-    few = core_frames(network, size, core, count=6 if network == "mobile" else 2)
+    few = core_frames(network, size, core, count=6 if network == "mobile" else 1)
     return quantize(quantizer, core, few).SerializeToString()
 
 
