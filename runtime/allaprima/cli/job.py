@@ -54,7 +54,7 @@ def add_style_arguments(parser: argparse.ArgumentParser) -> None:
         help="a style's own control: truncation=0.5, domain=ink:0.3,outline:0.7; `info` lists them; may be repeated",
     )
     parser.add_argument(
-        "--backend", metavar="NAME", help="openvino, ort, ort:cuda ...: this one, or an error"
+        "--backend", metavar="NAME", help="tensorrt, ort:cuda, openvino, ort ...: this one, or an error"
     )
     parser.add_argument("--precision", metavar="NAME", help="fp32, bf16, fp16 or int8: this one, or an error")
     parser.add_argument(
