@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import median
 from typing import Any, cast
 
 import numpy as np
@@ -27,7 +26,7 @@ from allaprima_train.frame_model import PlanesModel
 from allaprima_train.generators import Generator
 from allaprima_train.generators.controls import Values, as_tensors
 
-from .gate import Lap, unfaithful
+from .gate import Lap, compete, unfaithful
 from .parity import TOLERANCES, Painter, judge, within
 from .planes import attach_planes, unfit
 from .scenes import clouds
@@ -137,7 +136,8 @@ def _lap(backend: str, made: Made, model: onnx.ModelProto, material: Material) -
         styled = other.run({**in_rgb, "image": planes.rgb()[None]})["styled"][0]
         Planes.converted(styled, planes.coding)
 
-    contenders: dict[str, Callable[[], object]] = {"planes": lambda: painter.run(in_planes), "rgb": converted}
+    ours, theirs = f"{computed}, planes", f"{computed}, with two conversions"
+    contenders: dict[str, Callable[[], object]] = {ours: lambda: painter.run(in_planes), theirs: converted}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(ROUNDS):
         for name, run in contenders.items():
@@ -146,16 +146,7 @@ def _lap(backend: str, made: Made, model: onnx.ModelProto, material: Material) -
             seconds[name].append(time.perf_counter() - begun)
     painter.close()
     other.close()
-    ours, theirs = seconds["planes"], seconds["rgb"]
-    return Lap(
-        backend=backend,
-        precision=f"{computed}, planes",
-        against=f"{computed}, with two conversions",
-        ms=median(ours) * 1000,
-        against_ms=median(theirs) * 1000,
-        won=sum(one < another for one, another in zip(ours, theirs, strict=True)) / ROUNDS,
-        rounds=ROUNDS,
-    )
+    return compete(backend, seconds, ours)
 
 
 def fed(planes: Planes) -> dict[str, NDArray[Any]]:
