@@ -44,7 +44,7 @@ def main() -> None:
     parser = lines.arguments(__doc__)
     parser.add_argument("method", help="a recipe in recipes/, without .toml")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--crop", type=int, default=96)
+    parser.add_argument("--crop", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("runs/methods"))
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     args = parser.parse_args()

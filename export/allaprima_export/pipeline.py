@@ -7,7 +7,7 @@ print(exported.path, exported.judged["fp32"].line)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -128,6 +128,9 @@ def export(
     """
     run = Run(run_folder)
     recipe = run.recipe()
+    if direction:  # another network than the recipe's card speaks of: it must not carry that one's name
+        name, title = f"{recipe.name} {direction}", f"{recipe.title or recipe.name} ({direction})"
+        recipe = replace(recipe, name=name, title=title)
     out = out or Path(f"{bundle_name(recipe.name)}.prima")
     _require_known(variants, profiles, fixed)
     require_free(out, overwrite=overwrite)

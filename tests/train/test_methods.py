@@ -172,9 +172,11 @@ def test_a_methods_generator_exports_and_paints_as_in_torch(method, trained, tmp
     assert exported.manifest.lineage.features.startswith(objective_features(method) or "none")
     others = [path.stem.removeprefix("weights_") for path in run.folder.glob("weights_*.safetensors")]
     for other in others:
-        assert export(
+        exported = export(
             run.folder, tmp_path / f"{other}.prima", variants=["fp32"], planes=False, direction=other
-        ).judged
+        )
+        assert exported.judged["fp32"].parity
+        assert exported.manifest.name.endswith(f"-{other}")
 
 
 def test_a_discriminator_sees_varied_pictures_where_the_recipe_says_so(sets) -> None:
