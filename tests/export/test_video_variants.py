@@ -61,7 +61,7 @@ def test_a_network_that_cannot_have_planes_exports_without_and_says_so(
 @pytest.mark.usefixtures("traced_before")
 def test_a_variant_for_video_that_saves_nothing_is_dropped(small_run, tmp_path, monkeypatch) -> None:
     def slower(*given: object) -> gate.Lap:
-        return gate.Lap("ort", "fp32, planes", "fp32, with two conversions", 20.0, 19.0, 0.0, 9)
+        return gate.Lap("ort", "planes", "rgb", {"planes": 20.0, "rgb": 19.0}, 0.0, 9)
 
     monkeypatch.setattr(video, "_lap", slower)
     made = export(small_run.folder, tmp_path / "out.prima", variants=["fp32"])
