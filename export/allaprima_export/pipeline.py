@@ -414,7 +414,7 @@ def _lineage(
     return Lineage(
         method=recipe.method,
         recipe="recipe.toml",
-        network=f"{recipe.generator.network}-{recipe.generator.size}",
+        network=f"{recipe.generator.network}-{_size(recipe)}",
         parameters=sum(parameter.numel() for parameter in plain.parameters()),
         gmac_720p=round(billion_macs(generator, 720, 1280), 2),
         style=(style,) if style else (),
@@ -435,6 +435,12 @@ def _style_files(settings: object) -> str:
         named = named.pictures
     places = named if isinstance(named, tuple) else (named,)
     return ", ".join(Path(place).name for place in places if isinstance(place, str) and place)
+
+
+def _size(recipe: Recipe) -> str:
+    """A size's name, or where a distillation chose its own: `24-48-3`."""
+    width: Sequence[int] | None = getattr(recipe.objective, "width", None)
+    return "-".join(map(str, width)) if width else recipe.generator.size
 
 
 def _licence(recipe: Recipe) -> Licence:

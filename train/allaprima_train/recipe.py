@@ -3,7 +3,7 @@
     name = "starry"                 # of the run folder and of the bundle
     method = "perceptual"           # a page in objectives/; its own settings are the table of that name
     [data]  [generator]  [train]  [perceptual]  [card]
-    [transfer]  [augment]  [temporal]  [culture]  [quality]  [search]      where wanted: tables.py
+    [transfer]  [augment]  [temporal]  [culture]  [quality]  [search]  [compress]   where wanted: tables.py
 
 Paths are relative to the folder in which `allaprima train` runs. docs/training.md walks through a recipe.
 """
@@ -22,7 +22,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from allaprima import settings
 from allaprima.errors import InputError, UsageError
 
-from .tables import Augment, Culture, Quality, Search, Temporal, Transfer
+from .tables import Augment, Compress, Culture, Quality, Search, Temporal, Transfer
 
 __all__ = [
     "Card",
@@ -163,6 +163,7 @@ class Recipe:
     culture: Culture = field(default_factory=Culture)
     quality: Quality = field(default_factory=Quality)
     search: Search = field(default_factory=Search)
+    compress: Compress = field(default_factory=Compress)
     card: Card = field(default_factory=Card)
     objective: Any = None
     """The method's own settings; in TOML, the table named like the method."""

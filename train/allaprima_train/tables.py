@@ -4,6 +4,7 @@
 [temporal]  losses against flicker                      [culture]   losses towards a set of works
 [quality]   figures on held-out photographs: which snapshot ships, when to stop, how loss weights are steered
 [search]    settings to be searched by `allaprima search`
+[compress]  how fast the network has to be, for `allaprima compress`
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-__all__ = ["Augment", "Culture", "Quality", "Range", "Search", "Temporal", "Transfer"]
+__all__ = ["Augment", "Compress", "Culture", "Quality", "Range", "Search", "Temporal", "Transfer"]
 
 Weight = Annotated[float, Ge(0)]
 Measure = Literal[
@@ -159,3 +160,26 @@ class Search:
     """Evaluations that every trial may have before it can be given up."""
     minutes: Annotated[float, Ge(0)] = 0.0
     """On a cluster: a trial that takes longer fails. 0: it may take as long as it likes."""
+
+
+@dataclass(frozen=True)
+class Compress:
+    target_ms: Annotated[float, Ge(0)] = 0.0
+    """Milliseconds for one picture, network alone, on the machine that compresses. 0: no wish."""
+    at: str = "1280x720"
+    """Width x height of the pictures."""
+    on: str = "openvino"
+    """The backend that it has to be that fast on."""
+    precision: str = ""
+    """What it has to be that fast in; empty: the backend's fastest float, or int8 where `int8` is wished for."""
+    steps: Annotated[int, Ge(1)] = 600
+    """Of the fine-tune towards the whole network's paintings."""
+    learning_rate: Annotated[float, Gt(0)] = 5e-4
+    """Peak of its rate; a fifth of it in the training for int8."""
+    int8: bool = False
+    """Train as many steps more in which it paints as int8 would."""
+
+    def __post_init__(self) -> None:
+        width, sign, height = self.at.partition("x")
+        if not (sign and width.isdigit() and height.isdigit() and min(int(width), int(height)) >= 16):
+            raise ValueError(f"[compress] at = {self.at!r}: a width and a height, as in 1280x720")

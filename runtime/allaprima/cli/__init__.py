@@ -35,6 +35,7 @@ ORDER = [
     "train",
     "export",
     "import",
+    "compress",
 ]
 
 EXAMPLES = """\

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["BranchedConv", "FoldingConv", "SmoothUp", "folded"]
+__all__ = ["BranchedConv", "FoldingConv", "SmoothUp", "folded", "int8_kernel"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -28,6 +28,8 @@ class FoldingConv(nn.Module):
     """A 3x3 convolution whose kernel is computed, in weight space, from what trains."""
 
     stride = 1
+    rounding = False
+    """Compute with the kernel as int8 would hold it; see fake_int8.py."""
 
     def fold(self) -> tuple[Tensor, Tensor]:
         """The one kernel (out, in, 3, 3) and bias (out) that this layer amounts to."""
@@ -40,6 +42,7 @@ class FoldingConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # the kernel in fp32, always
             kernel, bias = self.fold()
+            kernel = int8_kernel(kernel) if self.rounding else kernel
         return F.conv2d(x, kernel, bias, stride=self.stride, padding=1)
 
     def folded(self) -> nn.Conv2d:
@@ -48,6 +51,16 @@ class FoldingConv(nn.Module):
         conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, stride=self.stride, padding=1)
         conv.weight.data, conv.bias.data = kernel.detach().clone(), bias.detach().clone()  # type: ignore[union-attr]
         return conv
+
+
+def int8_kernel(kernel: Tensor) -> Tensor:
+    """(out, in, 3, 3) rounded to 8 bits per output channel, symmetric: what a quantizer makes of it, still float.
+
+    The gradient passes the rounding as if it were not there (the straight-through estimator, Bengio 2013).
+    """
+    scale = kernel.detach().abs().amax((1, 2, 3)).clamp(min=1e-12) / 127
+    zero = torch.zeros_like(scale, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(kernel, scale, zero, 0, -127, 127)
 
 
 class BranchedConv(FoldingConv):

@@ -21,7 +21,7 @@ from allaprima.manifest import Control
 
 from .branched import BranchedConv, SmoothUp, folded
 
-__all__ = ["SIZES", "Mobile"]
+__all__ = ["SIZES", "Mobile", "Size"]
 
 
 class Size(NamedTuple):
@@ -54,9 +54,9 @@ class Mobile(nn.Module):
     scale = 1  # the painting's height and width over the picture's
     pictures = 1  # how many of one size it makes one of, behind each other along the channels
 
-    def __init__(self, size: str = "small") -> None:
+    def __init__(self, size: str | Size = "small") -> None:
         super().__init__()
-        quarter, eighth, blocks = SIZES[size]
+        quarter, eighth, blocks = SIZES[size] if isinstance(size, str) else size
         packed = 3 * self.period**2
         self.stem = BranchedConv(packed, quarter)
         self.down = BranchedConv(quarter, eighth, stride=2)

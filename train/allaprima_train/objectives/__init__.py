@@ -65,6 +65,7 @@ class Objective(Protocol):
 
 # method: (module, its settings, its objective)
 OBJECTIVES = {
+    "distill": (".distill", "DistillSettings", "Distill"),
     "perceptual": (".perceptual", "PerceptualSettings", "Perceptual"),
     "content": (".content", "ContentSettings", "Content"),
     "doubletail": (".doubletail", "DoubleTailSettings", "DoubleTailed"),

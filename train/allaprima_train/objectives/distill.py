@@ -1,0 +1,169 @@
+"""`distill`: a small generator learns what a large one paints (Hinton 2015, for pictures).
+
+    loss = pixel_weight * pixels + detail_weight * detail + look_weight * look
+
+The teacher is the run of any method, or any bundle: also one of somebody else's network (`allaprima import`), which may
+be a hundred times slower. There is no adversary and no style picture: the teacher's painting is the target. `pixels` is
+Charbonnier's distance, `detail` the same on a Laplacian, `look` the distance of VGG features relative to their own
+size, which holds the texture together where the small network cannot have every stroke in its place.
+
+With `int8 = true` the student paints as its int8 variant will (fake_int8.py): with `[transfer] init_from` the
+finished run, some hundred steps at a low rate are quantisation-aware fine-tuning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from allaprima.bundle import Bundle, find_style
+from allaprima.errors import UsageError
+from allaprima.stylizer import Stylizer
+
+from .. import losses
+from ..fake_int8 import Ranges, rounded
+from ..features import VGG19, Vgg19
+from ..frame_model import from_unit, paint, to_unit
+from ..generators import Generator, make_generator
+from ..generators.mobile import Mobile, Size
+from ..streams import Stream, content
+from .painting import as_seen, inside
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+__all__ = ["FEATURES", "Distill", "DistillSettings", "generator", "streams"]
+
+FEATURES = VGG19
+LAYERS = ("relu1_1", "relu2_1", "relu3_1")
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    teacher: str
+    """A run's folder, a bundle, or a style's name."""
+    width: tuple[int, int, int] | None = None
+    """The student as mobile with (channels at a quarter of the resolution, at an eighth, residual blocks), for what
+    lies between the sizes of [generator]: multiples of 8 channels are fastest. `allaprima compress` chooses it."""
+    pixel_weight: Annotated[float, Ge(0)] = 1.0
+    detail_weight: Annotated[float, Ge(0)] = 1.0
+    """Raise it when strokes stay soft."""
+    look_weight: Annotated[float, Ge(0)] = 0.1
+    """Raise it when the texture is not the teacher's, lower it when things wander."""
+    int8: bool = False
+    """Paint as int8 would while training, so that the int8 variant loses less."""
+
+    def __post_init__(self) -> None:
+        if self.width is not None and min(self.width) < 1:
+            raise ValueError(f"width = {list(self.width)}: each has to be at least 1")
+
+
+def streams(recipe: Recipe) -> dict[str, Stream]:
+    return {"content": content(recipe)}
+
+
+def generator(recipe: Recipe) -> nn.Module:
+    """The student."""
+    settings: DistillSettings = recipe.objective
+    if settings.width is None:
+        return make_generator(recipe.generator.network, recipe.generator.size)
+    if recipe.generator.network != "mobile":
+        raise UsageError(
+            "E_SETTING",
+            f"[distill] width is for mobile, and [generator] network is {recipe.generator.network!r}",
+        )
+    return Mobile(Size(*settings.width))
+
+
+class Distill:
+    def __init__(self, recipe: Recipe, features: Vgg19) -> None:
+        self.settings: DistillSettings = recipe.objective
+        student = generator(recipe)
+        self.networks = nn.ModuleDict({"generator": student})
+        if self.settings.int8:
+            self.networks["ranges"] = Ranges(student)
+        self.players = {"generator": student}
+        self.features = features
+        self.context = recipe.data.context
+        self.teach = teacher(self.settings.teacher, cast(Generator, student).scale)
+        self.weights = {
+            "pixels": self.settings.pixel_weight,
+            "detail": self.settings.detail_weight,
+            "look": self.settings.look_weight,
+        }
+
+    def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        student, photo = cast(Generator, self.networks["generator"]), batch["content"]
+        as_int8 = (
+            rounded(self.networks["generator"], cast(Ranges, self.networks["ranges"]))
+            if self.settings.int8
+            else nullcontext()
+        )
+        with torch.no_grad():
+            wanted = inside(self.teach(photo), student.scale * self.context).float().clamp(0, 1)
+            theirs = self.features(wanted, LAYERS)
+        with as_int8:
+            painted = as_seen(inside(paint(student, photo), student.scale * self.context))
+        ours = self.features(painted, LAYERS)
+        look = [
+            (ours[one] - theirs[one]).float().abs().mean() / theirs[one].float().abs().mean()
+            for one in LAYERS
+        ]
+        return {
+            "pixels": losses.charbonnier(painted, wanted),
+            "detail": losses.charbonnier(losses.laplacian(painted), losses.laplacian(wanted)),
+            "look": torch.stack(look).mean(),
+        }
+
+
+def teacher(name: str, scale: int) -> Callable[[Tensor], Tensor]:
+    """(N, 3, H, W) float in [0, 1] -> what the run or bundle paints of it, (N, 3, s·H, s·W).
+
+    Raises InputError, BundleError, UsageError for what is neither, or does not paint `scale` times as large.
+    """
+    from ..run import Run
+
+    path = Path(name).expanduser()
+    if Run(path).recipe_file.is_file() and Run(path).weights_file.is_file():
+        return _of_run(Run(path).generator()[0], name, scale)
+    bundle = Bundle.open(find_style(name))
+    if bundle.manifest.geometry.scale != scale:
+        raise _other_scale(name, bundle.manifest.geometry.scale, scale)
+    stylizer = Stylizer.open(bundle)
+
+    def painted(photos: Tensor) -> Tensor:
+        images = from_unit(photos.detach().cpu()).permute(0, 2, 3, 1).numpy()
+        answers = np.stack([stylizer.paint(np.ascontiguousarray(image)) for image in images])
+        return to_unit(torch.from_numpy(answers)).permute(0, 3, 1, 2).to(photos.device)
+
+    return painted
+
+
+def _of_run(network: nn.Module, name: str, scale: int) -> Callable[[Tensor], Tensor]:
+    known = cast(Generator, network)
+    if known.scale != scale:
+        raise _other_scale(name, known.scale, scale)
+    plain = known.folded().eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def painted(photos: Tensor) -> Tensor:
+        if next(plain.parameters()).device != photos.device:
+            plain.to(photos.device)
+        return paint(plain, photos)
+
+    return painted
+
+
+def _other_scale(name: str, theirs: int, ours: int) -> UsageError:
+    return UsageError(
+        "E_SETTING",
+        f"{name} cannot teach this generator",
+        f"it paints {theirs} times as large, the student {ours} times",
+    )
