@@ -12,8 +12,12 @@ import sys
 from pathlib import Path
 
 import bundles
+import numpy as np
 import pytest
+from media import write_video
 from PIL import Image as Pictures
+
+from allaprima.sources import VideoSource
 
 pytest.importorskip("onnxruntime")
 
@@ -67,6 +71,23 @@ def test_python_programs_switch_telemetry_off_before_onnxruntime_is_imported(pla
 def test_program_with_our_package_paints(place):
     run(place, sys.executable, "-c", program("python", "Stylizer"))
     assert (place / "painting.png").exists()
+
+
+@pytest.mark.parametrize("colour", [(1, 1), (5, 2)], ids=["BT.709", "BT.601, full range"])
+def test_video_program_paints_planes_in_their_own_coding(tmp_path, colour):
+    bundles.make_bundle(tmp_path / "starry.prima", promise=bundles.with_planes())
+    film = write_video(tmp_path / "clip.mp4", colour=colour)
+    run(tmp_path, sys.executable, "-c", program("python", "model_planes.onnx"))
+    with (
+        VideoSource(film, planes=True) as before,
+        VideoSource(tmp_path / "painted.mp4", planes=True) as after,
+    ):
+        assert after.coding == before.coding
+        for one, other in zip(before, after, strict=True):
+            assert one.planes is not None
+            assert other.planes is not None
+            expected = bundles.negative_planes(one.planes).stacked()
+            assert np.abs(other.planes.stacked().astype(int) - expected).mean() < 3  # x264's own noise
 
 
 def test_proof_fails_for_another_painting(place):

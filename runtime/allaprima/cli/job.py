@@ -310,7 +310,7 @@ def in_words(summary: dict[str, Any]) -> str:
         )
         if summary["expected_seconds"] is None:
             return f"{begin}; nothing is written (how long the source is, it does not say)"
-        took = f"about {summary['expected_seconds']:.0f} s and {summary['expected_megabytes']:.1f} MB"
+        took = f"about {summary['expected_seconds']:.1f} s and {summary['expected_megabytes']:.1f} MB"
         return f"{begin}; {took}; nothing is written"
     text = f"{summary['output']}: {frames} frame{'s' if frames != 1 else ''} in {summary['seconds']:.1f} s"
     if frames > 1:

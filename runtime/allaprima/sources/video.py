@@ -326,7 +326,7 @@ class VideoSource:
     def _note_what_is_lost(self, first: VideoFrame) -> None:
         if self._high_range:
             self.notes.append(
-                f"the video is {self._high_range}; it is tone-mapped to BT.709 (docs/live.md says how)"
+                f"the video is {self._high_range}; it is tone-mapped to BT.709 (docs/sources.md says how)"
             )
         elif any(component.bits > 8 for component in first.format.components):
             self.notes.append("the video has more than 8 bits per colour; it is painted with 8")
