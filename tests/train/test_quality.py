@@ -172,7 +172,7 @@ def test_steering_multiplies_the_weight_in_the_loss_and_resumes_exactly(
     assert losses[3]["loss/total"] == pytest.approx(expected, rel=1e-4)
 
     parts = Run(tmp_path / "parts")
-    train(made, parts, features=features, stop_at=4)
+    train(made, parts, features=features, stop_at=3)  # between two evaluations
     train(made, parts, features=features, resume=True)
     left, right = load_file(whole.checkpoint_file), load_file(parts.checkpoint_file)
     assert {name for name in left if not torch.equal(left[name], right[name])} == set()

@@ -26,8 +26,8 @@ from .recipe import Recipe
 from .run import Run
 from .sheet import sheet
 from .state import State, numbers
-from .streams import batches, unreadable
-from .team import team
+from .streams import Stream, batches, unreadable
+from .team import Team, team
 from .transfer import begin_with, read_weights
 
 __all__ = ["Evaluation", "State", "Step", "train"]
@@ -59,49 +59,14 @@ def train(
     changes = run.changed_by(recipe, may_change) if resume else {}
     together = team(device)
     torch.manual_seed(recipe.seed)
-    streams = objective_streams(recipe)
-    trained, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
-    looks = bool(objective_features(recipe.method) or recipe.quality.every)
-    network = load_features(features).to(together.place) if looks else None
-    origin = {"pictures": fingerprint(trained, held_out)}
-    origin |= {
-        f"pictures.{name}": fingerprint(stream.pictures, ())
-        for name, stream in streams.items()
-        if name != "content" and stream.pictures
-    }
-    if network is not None:
-        origin["features"] = network.origin
-    objective = with_losses_beside(recipe, make_objective(recipe, network))
-    told: list[str] = []
-    if recipe.transfer.init_from and not resume:
-        weights = read_weights(recipe.transfer.init_from)
-        origin["init_from"] = weights.origin
-        only_what_fits = recipe.transfer.only_what_fits
-        told.append(
-            f"began with {begin_with(objective.networks['generator'], weights, only_what_fits=only_what_fits)}"
-        )
-    if recipe.transfer.adapters:
-        told.append(with_adapters(recipe, objective.networks["generator"]))
-    state = State(
-        objective,
-        recipe.train,
-        together.place,
-        origin,
-        seed=recipe.seed,
-        transfer=recipe.transfer,
-        team=together,
-        prepare=Augment(recipe.augment),
-    )
-    require_terms(recipe.quality, objective.weights)
-    judge = Judge(recipe, network, held_out) if recipe.quality.every and network is not None else None
-    if recipe.train.compile:
-        objective.networks["generator"].compile()
+    state, streams, judge, told = prepared(recipe, together, features, afresh=not resume)
     if resume:
         changes |= state.load(run)
         if together.rank == 0:
             run.change(recipe, changes, state.done)
     elif together.rank == 0:
         run.begin(recipe)
+    _, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
 
     first, settings = state.done, recipe.train
     last = min(settings.steps, stop_at or settings.steps)
@@ -128,7 +93,7 @@ def train(
                 if together.rank == 0:
                     on_step(report)
             evaluation = None
-            if judge is not None and (done % recipe.quality.every == 0 or done == last):
+            if judge is not None and (done % recipe.quality.every == 0 or done == settings.steps):
                 numbers(state.shared(terms), done)
                 measured = judge.measure(state.average.module) if together.rank == 0 else {}
                 evaluation = judge.judge(done, together.from_first(measured), state.factors, state.remembered)
@@ -154,6 +119,51 @@ def train(
                 state.done, f"{len(lost)} of {among} pictures could not be read and were skipped: {names}"
             )
     return run
+
+
+def prepared(
+    recipe: Recipe, together: Team, features: Path | None, *, afresh: bool
+) -> tuple[State, Mapping[str, Stream], Judge | None, list[str]]:
+    """What a training needs before its first step: its state, what it reads, who judges it, and what is to be told of
+    how it begins. `afresh`: not on a resume, which has its weights from the checkpoint."""
+    streams = objective_streams(recipe)
+    trained, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
+    origin = {"pictures": fingerprint(trained, held_out)}
+    origin |= {
+        f"pictures.{name}": fingerprint(stream.pictures, ())
+        for name, stream in streams.items()
+        if name != "content" and stream.pictures
+    }
+    looks = bool(objective_features(recipe.method) or recipe.quality.every)
+    network = load_features(features).to(together.place) if looks else None
+    if network is not None:
+        origin["features"] = network.origin
+    objective = with_losses_beside(recipe, make_objective(recipe, network))
+    require_terms(recipe.quality, objective.weights)
+    generator = objective.networks["generator"]
+    told: list[str] = []
+    if recipe.transfer.init_from and afresh:
+        weights = read_weights(recipe.transfer.init_from)
+        origin["init_from"] = weights.origin
+        taken = begin_with(generator, weights, only_what_fits=recipe.transfer.only_what_fits)
+        told.append(f"began with {taken}")
+    if recipe.transfer.adapters:
+        said = with_adapters(recipe, generator)
+        told += [said] if afresh else []
+    state = State(
+        objective,
+        recipe.train,
+        together.place,
+        origin,
+        seed=recipe.seed,
+        transfer=recipe.transfer,
+        team=together,
+        prepare=Augment(recipe.augment),
+    )
+    judge = Judge(recipe, network, held_out) if recipe.quality.every and network is not None else None
+    if recipe.train.compile:
+        generator.compile()
+    return state, streams, judge, told
 
 
 def with_adapters(recipe: Recipe, generator: nn.Module) -> str:

@@ -68,7 +68,7 @@ class Temporal:
     """The painting may change as much as the picture does (arXiv 2102.05822): a picture and the same moved, lit a
     little differently and with noise, and the squared difference between what changes in both. 10 is a start."""
     noise_weight: Weight = 0.0
-    """Paint the same with and without a sensor's noise. 10 is a start; too much, and fine strokes are gone."""
+    """Paint the same with and without a sensor's noise. 0.3 is a start; too much, and fine strokes are gone."""
     motion: Annotated[int, Ge(0)] = 8
     """Largest move in pixels, each way."""
     noise: Annotated[float, Ge(0)] = 3.0

@@ -4,7 +4,8 @@
                           picture (the frame difference of arXiv 2102.05822, in pixels), for a picture x1 and the
                           same moved, a little brighter or darker, and with noise. No optical flow is needed, in
                           training or after.
-    temporal_noise        mean of (p(x1 + noise) - p1)²
+    temporal_noise        mean of (p(x1 + noise) - p1)² over the noise's own: 1 is a painting as restless as the
+                          picture, and the square of what `flicker` measures
     culture_colour, culture_texture, culture_line      culture/losses.py
 
 They join the terms of the player that the generator belongs to. What they look at is painted once more, of half of
@@ -115,8 +116,10 @@ class Beside:
                 (change - inside(enlarged(second - first, scale), seen)).square().mean()
             )
         if "temporal_noise" in self.own:
-            grainy = paint(generator, (first + self._noise(first)).clamp(0, 1))
-            found["temporal_noise"] = (as_seen(inside(grainy, seen)) - painted).square().mean()
+            grainy = (first + self._noise(first)).clamp(0, 1)
+            restless = as_seen(inside(paint(generator, grainy), seen)) - painted
+            own = inside(grainy - first, self.context - most).square().mean().clamp(min=1e-8)
+            found["temporal_noise"] = restless.square().mean() / own
         if self.culture is not None:
             of_parts = self.culture.to(painted.device)(painted)
             found |= {f"culture_{part}": loss for part, loss in of_parts.items()}
