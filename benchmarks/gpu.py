@@ -152,7 +152,8 @@ def _ours(name: str, model: bytes, inputs: dict[str, NDArray[Any]], under_way: i
     kind, device = backends.load(name)
 
     def started() -> Any:
-        return kind(model, inputs, precision="fp16", device=device, threads=2)
+        several = {"in_flight": under_way} if under_way > 1 else {}
+        return kind(model, inputs, precision="fp16", device=device, threads=2, **several)
 
     try:
         runner = started()
@@ -161,11 +162,11 @@ def _ours(name: str, model: bytes, inputs: dict[str, NDArray[Any]], under_way: i
         runner = started()
     if under_way == 1:
         return lambda: runner.run(inputs)["styled"]
-    tickets = [runner.submit(inputs)]
+    going = [runner.submit(inputs)]
 
     def run() -> NDArray[Any]:
-        tickets.append(runner.submit(inputs))
-        return runner.collect(tickets.pop(0))["styled"]
+        going.append(runner.submit(inputs))
+        return going.pop(0)()["styled"]
 
     return run
 

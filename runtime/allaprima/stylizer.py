@@ -560,7 +560,12 @@ class Stylizer:
     ) -> backends.Started:
         """In the upgrade's thread: touches nothing of ours."""
         precision = better.request.key.precision
-        how: dict[str, Any] = {"threads": self._threads, "coding": coding, "build": False}
+        how: dict[str, Any] = {
+            "threads": self._threads,
+            "coding": coding,
+            "in_flight": self._in_flight,
+            "build": False,
+        }
         return backends.start(self.bundle, sample, name=name, precision=precision, **how)
 
     def _take_better(self, upgrade: Upgrade) -> None:

@@ -100,17 +100,19 @@ def test_answers_belong_to_the_caller_and_follow_their_inputs(started: Started) 
     assert np.array_equal(started.backend.run(sample())["styled"], kept)
 
 
-def test_two_under_way_paint_what_one_after_the_other_paints(started: Started) -> None:
-    backend: Any = started.backend
-    if not hasattr(backend, "submit"):
+def test_three_at_once_paint_what_one_after_the_other_paints(name: str, bundle: Bundle) -> None:
+    backend: Any = start(bundle, sample(), name=name, in_flight=3).backend
+    if not isinstance(backend, backends.Overlapping):
         pytest.skip("one at a time")
     inputs = [{**sample(), "image": np.roll(sample()["image"], 40 * shift, axis=2)} for shift in range(8)]
     expected = [backend.run(one)["styled"] for one in inputs]
-    tickets, found = [backend.submit(inputs[0])], []
-    for one in inputs[1:]:
-        tickets.append(backend.submit(one))
-        found.append(backend.collect(tickets.pop(0))["styled"])
-    found.append(backend.collect(tickets.pop(0))["styled"])
+    going, found = [], []
+    for one in inputs:
+        going.append(backend.submit(one))
+        if len(going) == 3:
+            found.append(going.pop(0)()["styled"])
+    found += [answer()["styled"] for answer in going]
+    backend.close()
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 

@@ -114,13 +114,12 @@ def test_networks_are_strongly_typed_and_fp32_is_not_tf32(machine: Machine, bund
     assert any(entry[0] == "timing_cache" for entry in machine.trt.log) == (not rtx)
 
 
-def test_a_run_is_copies_graph_copy_in_one_stream_and_one_wait(machine: Machine, runner: Any) -> None:
+def test_a_run_is_copies_graph_copy_in_one_stream(machine: Machine, runner: Any) -> None:
     runner.run(sample())
     kinds = [call[0] for call in machine.bindings.calls]
     assert kinds == [
         "cudaMemcpyAsync",  # the picture
         "cudaMemcpyAsync",  # the strength
-        "cudaStreamWaitEvent",  # the other slot's network
         "cudaGraphLaunch",
         "cudaEventRecord",
         "cudaMemcpyAsync",  # the painting
@@ -136,36 +135,51 @@ def test_a_run_is_copies_graph_copy_in_one_stream_and_one_wait(machine: Machine,
     assert computed != done
 
 
-def test_two_runs_are_under_way_in_two_streams_and_their_networks_take_turns(
-    machine: Machine, runner: Any
+def test_several_runs_go_at_once_in_their_own_streams_and_their_networks_take_turns(
+    machine: Machine, bundle: Bundle
 ) -> None:
-    first, second = sample(), {**sample(), "image": 255 - sample()["image"]}
-    tickets = [runner.submit(first), runner.submit(second)]
-    with pytest.raises(RuntimeError, match="2 runs are under way"):
-        runner.submit(first)
+    backend: Any = start(bundle, sample(), name="tensorrt", precision="fp32", in_flight=3).backend
+    assert "3 frames at once" in backend.description
+    machine.bindings.calls.clear()
+    given = [{**sample(), "image": np.roll(sample()["image"], shift, axis=1)} for shift in range(3)]
+    waiting = [backend.submit(one) for one in given]
+    with pytest.raises(RuntimeError, match="3 runs are going"):
+        backend.submit(sample())
     assert machine.bindings.called("cudaEventSynchronize") == []  # nothing waited before
-    answers = [runner.collect(ticket)["styled"] for ticket in tickets]
-    for given, answer in zip((first, second), answers, strict=True):
-        assert np.abs(answer[0].astype(int) - bundles.painted(given["image"][0])).max() <= 1
+    for one, answer in zip(given, waiting, strict=True):
+        assert np.abs(answer()["styled"][0].astype(int) - bundles.painted(one["image"][0])).max() <= 1
     streams = [call[2] for call in machine.bindings.called("cudaGraphLaunch")]
-    assert len(set(streams)) == 2
-    waits = machine.bindings.called("cudaStreamWaitEvent")
-    records = machine.bindings.called("cudaEventRecord")
-    assert waits[1][1:3] == (streams[1], records[0][1])  # the second network waits for the first
+    assert len(set(streams)) == 3
+    waits = [call[1:3] for call in machine.bindings.called("cudaStreamWaitEvent")][-2:]
+    computed = [call[1] for call in machine.bindings.called("cudaEventRecord")][::2]
+    assert waits == [
+        (streams[1], computed[0]),
+        (streams[2], computed[1]),
+    ]  # each network waits for the one before
+    backend.close()
+    assert machine.bindings.left == {}
+
+
+def test_what_was_begun_is_answered_after_the_end(modern: Machine, bundle: Bundle) -> None:
+    backend: Any = start(bundle, sample(), name="tensorrt", precision="fp32", in_flight=2).backend
+    answer = backend.submit(sample())
+    backend.close()
+    assert modern.bindings.left == {}
+    assert np.abs(answer()["styled"][0].astype(int) - bundles.painted(bundles.ramp(40, 56))).max() <= 1
 
 
 def test_graphs_are_captured_after_a_run_without_and_once_for_each_slot(
     machine: Machine, bundle: Bundle
 ) -> None:
-    backend = start(bundle, sample(), name="tensorrt").backend
+    backend = start(bundle, sample(), name="tensorrt", in_flight=2).backend
     order = [
         call[0]
         for call in machine.bindings.called(
             "execute_async_v3", "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphLaunch"
         )
     ]
-    one = ["execute_async_v3", "cudaStreamBeginCapture", "execute_async_v3", "cudaStreamEndCapture"]
-    assert order[:8] == one * 2
+    one = ["cudaStreamBeginCapture", "execute_async_v3", "cudaStreamEndCapture"]
+    assert order[:8] == ["execute_async_v3"] * 2 + one * 2
     assert set(order[8:]) == {"cudaGraphLaunch"}
     backend.close()
     backend.close()  # twice is once
@@ -222,7 +236,7 @@ def test_every_bad_status_at_the_start_is_an_error_with_the_functions_name_and_n
         with pytest.raises(
             DeviceError, match=rf"{function} failed - invalid argument \(cudaErrorInvalidValue\)"
         ):
-            start(bundle, sample(), name="tensorrt")
+            start(bundle, sample(), name="tensorrt", in_flight=2)
         assert modern.bindings.left == {}
 
 
@@ -479,6 +493,38 @@ def test_while_an_engine_is_built_another_backend_paints_and_then_it_switches_be
         stylizer.paint(bundles.ramp(64, 56))
         assert stylizer.report.backend != "tensorrt"
         may_build.set()
+    assert modern.bindings.left == {}
+
+
+def test_the_switch_keeps_the_order_where_several_frames_go_at_once(
+    modern: Machine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, no_threads_left: None
+) -> None:
+    pytest.importorskip("openvino")
+    may_build = threading.Event()
+
+    def slow(request, cache, on_progress, cancelled):
+        assert may_build.wait(10)
+        return build_here(request, cache, modern.vendor, on_progress)
+
+    monkeypatch.setattr(upgrade, "build_apart", slow)
+    image = bundles.ramp(40, 56)
+    with Stylizer.open(bundle, size=(56, 40), threads=2, profile="file") as stylizer:
+        assert stylizer.in_flight == 2
+        going, found = [], []
+        until = time.monotonic() + 20
+        while stylizer.report.backend != "tensorrt" or len(found) < 40:
+            assert time.monotonic() < until, stylizer.report.line
+            number = len(found) + len(going)
+            if number == 20:
+                may_build.set()
+            going.append(stylizer.submit(Frame(np.roll(image, number % 7, axis=1), number, number / 25)))
+            if len(going) == 2:
+                found.append(going.pop(0)())
+        found += [answer() for answer in going]
+    assert [frame.index for frame in found] == list(range(len(found)))
+    for frame in found:
+        expected = bundles.painted(np.roll(image, frame.index % 7, axis=1))
+        assert np.abs(frame.image.astype(int) - expected).max() <= 3
     assert modern.bindings.left == {}
 
 

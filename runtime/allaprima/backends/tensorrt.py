@@ -3,15 +3,15 @@
     slot 0   pinned -> card | network (graph) | card -> pinned
     slot 1                    pinned -> card  | network (graph) | card -> pinned
 
-Each slot has a stream, so one picture is copied while the other is computed; the networks themselves take turns,
-because they share the engine's scratch memory. `run` is one picture there and back; `submit` and `collect` keep two
-under way.
+Each slot has a stream, so one picture is copied while another is computed; the networks themselves take turns,
+because they share the engine's scratch memory. `run` is one picture there and back; `submit` keeps several going.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,18 +30,24 @@ from . import Arrays
 
 __all__ = ["Runner"]
 
-SLOTS = 2
-
 
 class Runner:
-    """An engine on the first card, for one size. See `Backend`. The device is a flavour: `standard` or `rtx`.
+    """An engine on the first card, for one size. See `Backend` and `Overlapping`. The device is a flavour: `standard`
+    or `rtx`.
 
     It builds nothing: without an engine it raises `NotBuilt`, and whoever starts it decides what to do meanwhile.
     Not run on a card so far; tested against a recording stand-in of CUDA and TensorRT.
     """
 
     def __init__(
-        self, model: bytes, sample: Arrays, *, precision: str, device: str | None, threads: int
+        self,
+        model: bytes,
+        sample: Arrays,
+        *,
+        precision: str,
+        device: str | None,
+        threads: int,
+        in_flight: int = 1,
     ) -> None:
         vendor, gpu = _here(device)
         self._cache = _cache()
@@ -62,16 +68,18 @@ class Runner:
         self._context: Any = None
         self._inputs: list[str] = []
         self._outputs: list[str] = []
-        self._slots: list[_Slot] = []
-        self._next = 0
+        self._free: list[_Slot] = []
+        self._going: list[_Going] = []
+        self._computed: Any = None  # event: the network that was begun last has run
         try:
-            self._load(vendor, data, request, sample)
+            self._load(vendor, data, request, sample, in_flight)
         except BaseException:
             self.close()
             raise
-        graphs = ", CUDA graph" if all(slot.graph is not None for slot in self._slots) else ""
+        how = ", CUDA graph" if all(slot.graph is not None for slot in self._free) else ""
+        how += f", {in_flight} frames at once" if in_flight > 1 else ""
         name = vendor.flavour.module.replace("_", "-")
-        self.description = f"{name} {vendor.version} ({gpu.name}, {precision}{graphs})"
+        self.description = f"{name} {vendor.version} ({gpu.name}, {precision}{how})"
 
     @staticmethod
     def precisions(device: str | None) -> dict[str, str]:
@@ -96,14 +104,13 @@ class Runner:
             self._cache.refute(self.entry, why)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        return self.collect(self.submit(inputs))
+        return self.submit(inputs)()
 
-    def submit(self, inputs: Arrays) -> int:
-        """Start a run; a ticket for `collect`. Two may be under way. Inputs are copied before this returns."""
-        ticket, self._next = self._next, (self._next + 1) % SLOTS
-        slot = self._slots[ticket]
-        if slot.busy:
-            raise RuntimeError(f"{SLOTS} runs are under way; collect the oldest first")
+    def submit(self, inputs: Arrays) -> Callable[[], dict[str, NDArray[Any]]]:
+        """See `Overlapping`. Inputs are copied before this returns."""
+        if not self._free:
+            raise RuntimeError(f"{len(self._going)} runs are going; wait for one of them first")
+        slot = self._free[-1]
         for name in self._inputs:
             given, buffer = inputs[name], slot.buffers[name]
             if given.shape != buffer.host.shape or given.dtype != buffer.host.dtype:
@@ -114,34 +121,44 @@ class Runner:
         for name in self._inputs:
             np.copyto(slot.buffers[name].host, inputs[name])
             self._cuda.upload(slot.buffers[name], slot.stream)
-        other = self._slots[(ticket + 1) % SLOTS]
-        self._cuda.call("cudaStreamWaitEvent", slot.stream, other.computed, 0)
+        if self._computed not in (None, slot.computed):
+            self._cuda.call("cudaStreamWaitEvent", slot.stream, self._computed, 0)
         if slot.graph is not None:
             self._cuda.call("cudaGraphLaunch", slot.graph, slot.stream)
         else:
             self._enqueue(slot)
         self._cuda.call("cudaEventRecord", slot.computed, slot.stream)
+        self._computed = slot.computed
         for name in self._outputs:
             self._cuda.download(slot.buffers[name], slot.stream)
         self._cuda.call("cudaEventRecord", slot.done, slot.stream)
-        slot.busy = True
-        return ticket
+        going = _Going(self._free.pop())
+        self._going.append(going)
+        return partial(self._answer, going)
 
-    def collect(self, ticket: int) -> dict[str, NDArray[Any]]:
-        """Wait for that run; its outputs."""
-        slot = self._slots[ticket]
-        slot.busy = False
+    def close(self) -> None:
+        try:
+            for going in self._going:  # whoever began them may still ask
+                going.found = self._collected(going.slot)
+        finally:
+            # the context before the engine, both before the memory that they point to
+            self._context = None
+            self._engine = None
+            self._free, self._going, self._computed = [], [], None
+            self._cuda.close()
+
+    def _answer(self, going: _Going) -> dict[str, NDArray[Any]]:
+        if going.found is not None:  # closed meanwhile
+            return going.found
+        self._going.remove(going)
+        self._free.append(going.slot)
+        return self._collected(going.slot)
+
+    def _collected(self, slot: _Slot) -> dict[str, NDArray[Any]]:
         self._cuda.call("cudaEventSynchronize", slot.done)
         return {name: slot.buffers[name].host.copy() for name in self._outputs}
 
-    def close(self) -> None:
-        # the context before the engine, both before the memory that they point to
-        self._context = None
-        self._engine = None
-        self._slots = []
-        self._cuda.close()
-
-    def _load(self, vendor: Vendor, data: bytes, request: Request, sample: Arrays) -> None:
+    def _load(self, vendor: Vendor, data: bytes, request: Request, sample: Arrays, in_flight: int) -> None:
         trt = vendor.trt
         self._runtime = trt.Runtime(vendor.logger)
         self._engine = self._runtime.deserialize_cuda_engine(data)
@@ -174,23 +191,26 @@ class Runner:
             )
             for name in names
         }
-        self._slots = [_Slot.made(self._cuda, kinds) for _ in range(SLOTS)]
+        self._free = [_Slot.made(self._cuda, kinds) for _ in range(in_flight)]
         self._warm_up(sample)
         if remembered is not None:
             _remember(remembered, self._cache, self.entry)
 
     def _warm_up(self, sample: Arrays) -> None:
         """Run each slot as it is, then capture it: what an engine sets up at its first run must not be in a graph."""
-        for slot in self._slots:
-            self.run(sample)
+        self._run_all(sample)
+        for slot in self._free:
             try:
                 slot.graph = self._cuda.captured(partial(self._enqueue, slot), slot.stream)
             except (CudaError, _NotStarted) as error:
                 self.notes = (
                     f"without a CUDA graph, which costs a fraction of a millisecond a frame: {error}",
                 )
-        for _ in self._slots:
-            self.run(sample)
+        self._run_all(sample)
+
+    def _run_all(self, sample: Arrays) -> None:
+        for answer in [self.submit(sample) for _ in self._free[:]]:
+            answer()
 
     def _enqueue(self, slot: _Slot) -> None:
         for name, buffer in slot.buffers.items():
@@ -214,12 +234,20 @@ class _Slot:
     done: Any
     """Event: the outputs are in the host's memory."""
     graph: Any = None
-    busy: bool = False
 
     @classmethod
     def made(cls, cuda: Cuda, kinds: dict[str, tuple[tuple[int, ...], Any]]) -> _Slot:
         buffers = {name: cuda.buffer(shape, kind) for name, (shape, kind) in kinds.items()}
         return cls(buffers, cuda.stream(), cuda.event(), cuda.event())
+
+
+@dataclass(eq=False)
+class _Going:
+    """A run that was begun."""
+
+    slot: _Slot
+    found: dict[str, NDArray[Any]] | None = None
+    """Its outputs, where the backend was closed before anybody asked."""
 
 
 def _here(device: str | None) -> tuple[Vendor, Gpu]:
