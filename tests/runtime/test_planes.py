@@ -88,3 +88,23 @@ def test_a_painted_frame_has_one_picture_only() -> None:
     painted = dataclasses.replace(Frame(planes(18, 26)), picture=picture(26, 18))
     assert painted.planes is None
     assert painted.image is painted.picture
+
+
+@pytest.mark.parametrize("size", [(17, 23), (48, 64)], ids=str)
+def test_stacked_planes_come_apart_again(size) -> None:
+    before = planes(*size, Coding(BT601, True))
+    after = Planes.unstacked(before.stacked(), before.coding)
+    for plane in "yuv":
+        assert np.array_equal(getattr(after, plane), getattr(before, plane))
+
+
+@pytest.mark.parametrize("coding", CODINGS, ids=str)
+def test_the_slow_conversion_and_swscales_agree(coding) -> None:
+    image = picture(64, 48)
+    slow, fast = Planes.from_rgb(image, coding), Planes.converted(image, coding)
+    assert np.abs(slow.y.astype(int) - fast.y).max() <= 1
+    for one, other in ((slow.u, fast.u), (slow.v, fast.v)):
+        assert (
+            abs(one.astype(float).mean() - other.mean()) < 0.6
+        )  # swscale cuts full range, and rounds limited
+    assert np.abs((slow.rgb().astype(float) - image).mean((0, 1))).max() < 1

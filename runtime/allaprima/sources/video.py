@@ -296,7 +296,7 @@ class VideoSource:
         if not (self.planes and self._can_be_planes(decoded)):
             return self._turn.upright(rgb_of(decoded, self._reformatter, colour.coding, width, height))
         if decoded.format.name not in _PLANES or (width, height) != (decoded.width, decoded.height):
-            # also 4:4:4 and 10 bits: at most a third of what RGB and back would take
+            # also 4:4:4 and 10 bits: one conversion instead of two
             decoded = convert(self._reformatter, decoded, "yuv420p", colour.coding, width, height)
         planes = Planes.of(decoded, colour.coding)
         if self._turn.nothing:
