@@ -67,10 +67,8 @@ class Runner:
         ort = _onnxruntime()
         provider = _provider(device)
         card = CARDS.get(provider)
-        missing = _missing(
-            ort, provider
-        )  # without it, ORT only says that it may not fall back to the processor
-        if missing:
+        missing = _missing(ort, provider)
+        if missing:  # ORT would only say that it may not fall back to the processor
             raise _not_started(device, missing, ort)
         if card:
             model = floats_inside(model)  # CUDA pads no bytes, TensorRT moves none
@@ -87,7 +85,8 @@ class Runner:
             # Some operators cannot be part of a graph. Whatever else it was fails again, with its own words.
             self.close()
             self._open(ort, model, sample, provider, device, {**settings, card.graph: "0"}, threads)
-            notes.append(f"without a CUDA graph: {str(error).splitlines()[0]}")
+            said = str(error).strip() or type(error).__name__
+            notes.append(f"without a CUDA graph: {said.splitlines()[0]}")
         self.precision = precision
         self.notes = tuple(notes)
         self.description = (
