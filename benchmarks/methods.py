@@ -35,6 +35,7 @@ from allaprima_train.loop import Step, train
 from allaprima_train.objectives import objective_streams
 from allaprima_train.recipe import Recipe, parse_recipe
 from allaprima_train.run import Run
+from allaprima_train.streams import InTurn, Stream
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 GRAMS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
@@ -60,7 +61,7 @@ def main() -> None:
     photos = held_out()
     rows = painted(generator, photos)
     sheet(photos, rows).save(run.folder / "sheet.png")
-    wanted = style_grams(recipe, features)
+    wanted = styles(recipe, features)
     lines.report(
         "methods",
         {
@@ -72,8 +73,8 @@ def main() -> None:
             "first": seen[0].terms,
             "last": seen[-1].terms,
             "measured": {
-                label: measured(row, photos, features, wanted)
-                for label, row in {"untouched": photos, **rows}.items()
+                label: measured(row, photos, features, wanted.get(label, wanted[""]))
+                for label, row in rows.items()
             },
             "sheet": str(run.folder / "sheet.png"),
         },
@@ -146,11 +147,21 @@ def sheet(photos: list[Tensor], rows: dict[str, list[Tensor]]) -> Image.Image:
     return whole
 
 
-@torch.no_grad()
-def style_grams(recipe: Recipe, features: Vgg19, count: int = 64) -> list[Tensor]:
-    """Mean Grams of crops of the set that was learned from; of several sets, of all."""
+def styles(recipe: Recipe, features: Vgg19) -> dict[str, list[Tensor]]:
+    """What paintings are compared with: the set that was learned from; of several, each for its own position."""
     streams = objective_streams(recipe)
     stream = streams["style"] if "style" in streams else streams["target"]
+    found = {"": style_grams(stream, features)}
+    if isinstance(stream, InTurn):
+        names = [f"domain={domain.name}" for domain in recipe.objective.domains]
+        found |= {name: style_grams(one, features) for name, one in zip(names, stream.streams, strict=True)}
+        found["default"] = found[names[0]]
+    return found
+
+
+@torch.no_grad()
+def style_grams(stream: Stream, features: Vgg19, count: int = 64) -> list[Tensor]:
+    """Mean Grams of crops."""
     grams = [
         [losses.gram(found[layer]) for layer in GRAMS]
         for found in (features(to_unit(stream[number][None]), GRAMS) for number in range(count))
@@ -162,12 +173,14 @@ def style_grams(recipe: Recipe, features: Vgg19, count: int = 64) -> list[Tensor
 def measured(
     row: list[Tensor], photos: list[Tensor], features: Vgg19, wanted: list[Tensor]
 ) -> dict[str, float]:
-    structure, style = [], []
+    figures: dict[str, list[float]] = {"structure": [], "style": [], "style_untouched": []}
     for picture, photo in zip(row, photos, strict=True):
         ours, theirs = (features(to_unit(x).permute(0, 3, 1, 2), GRAMS) for x in (picture, photo))
-        structure.append(float(losses.structure(ours["relu3_4"], theirs["relu3_4"])))
-        style.append(float(losses.style([losses.gram(ours[layer]) for layer in GRAMS], wanted)))
-    return {"structure": round(float(np.mean(structure)), 3), "style": round(float(np.mean(style)), 3)}
+        figures["structure"].append(float(losses.structure(ours["relu3_4"], theirs["relu3_4"])))
+        for name, found in (("style", ours), ("style_untouched", theirs)):
+            grams = [losses.gram(found[layer]) for layer in GRAMS]
+            figures[name].append(float(losses.style(grams, wanted)))
+    return {name: round(float(np.mean(values)), 3) for name, values in figures.items()}
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Patches(nn.Module):
             self.layers.append(nn.Sequential(convolution, norm, nn.LeakyReLU(0.2)))
             before = after
         self.score = nn.Conv2d(before, 1, 4, 1, 1)
+        if not normalised:
+            _keep_variance(self.layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = 2 * x - 1
@@ -88,6 +90,7 @@ class Domains(nn.Module):
         self.layers = nn.ModuleList(
             nn.Conv2d(before, after, 4, 2, 1) for before, after in zip([3, *widths[:-1]], widths, strict=True)
         )
+        _keep_variance(self.layers)
         self.score = nn.Conv2d(widths[-1], domains, 3, 1, 1)
         self.domain = nn.Conv2d(widths[-1], domains, 3, 1, 1)
         self.code = nn.Conv2d(widths[-1], code, 3, 1, 1) if code else None
@@ -100,3 +103,11 @@ class Domains(nn.Module):
         scores = self.score(x)[torch.arange(len(x), device=x.device), domain]
         code = self.code(x).mean((2, 3)) if self.code is not None else x.new_zeros(len(x), 0)
         return scores, self.domain(x).mean((2, 3)), code
+
+
+def _keep_variance(layers: nn.Module) -> None:
+    """Start with He's variance. torch's own shrinks what it passes by half in each layer, and without a norm to undo it
+    a discriminator told nothing from nothing for hundreds of steps."""
+    for module in layers.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=0.2)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from allaprima.errors import UsageError
 
+from .. import losses
 from ..discriminators import MultiScale
 from ..features import VGG19, Vgg19
 from ..frame_model import paint
@@ -157,11 +158,7 @@ class Pix2Pix:
             ours = self.features(painted, LAYERS)
             # each layer by its own size: VGG's features are of the order of hundreds
             terms["perceptual"] = torch.stack(
-                [
-                    (ours[layer].float() - theirs[layer].float()).abs().mean()
-                    / theirs[layer].float().abs().mean().clamp(min=1e-3)
-                    for layer in LAYERS
-                ]
+                [losses.relative(ours[layer], theirs[layer]) for layer in LAYERS]
             ).mean()
         return terms
 

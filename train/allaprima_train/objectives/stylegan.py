@@ -1,7 +1,7 @@
 """`stylegan`: a frame generator with a style code, mapped, modulated, mixed and truncated (StyleGAN 2, Karras 2020).
 
     generator       adversarial_weight * softplus(-D(G(x, z))) + structure_weight * structure
-                    + diversity_weight * diversity, plus holding the painting steady
+                    + contrast_weight * |VGG(G) - VGG(x)| / |VGG(x)| + diversity_weight * diversity, plus steadiness
     discriminator   softplus(-D(y)) + softplus(D(G(x, z))) + r1_weight * |dD/dx|^2
 
 x is a photograph, y a crop of one of the paintings, z a code by chance. What in StyleGAN is a constant the
@@ -58,6 +58,8 @@ class StyleGanSettings(Steadiness):
     """Raise it when the result still looks like a photograph."""
     structure_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when things can no longer be told apart."""
+    contrast_weight: Annotated[float, Ge(0)] = 2.0
+    """Raise it when paintings are pale: structure is blind to contrast, and a veil of one colour keeps all of it."""
     diversity_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when different codes look alike."""
     mixing: Annotated[float, Ge(0), Le(1)] = 0.5
@@ -99,6 +101,7 @@ class StyleGan:
         self.weights = {
             "adversarial": chosen.adversarial_weight,
             "structure": chosen.structure_weight,
+            "contrast": chosen.contrast_weight,
             "diversity": chosen.diversity_weight,
             "discriminator": 1.0,
             "r1": chosen.r1_weight,
@@ -126,6 +129,7 @@ class StyleGan:
         terms = {
             "adversarial": softplus(scores, real=True),
             "structure": losses.structure(found, wanted),
+            "contrast": losses.relative(found, wanted),
             "diversity": diversity(shown, inside(as_seen(differently), self.context), code, other),
         }
         return terms | steady(self.settings, painter, photo, differently, self.context, [other, whole])
