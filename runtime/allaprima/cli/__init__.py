@@ -26,6 +26,7 @@ ORDER = [
     "demo",
     "run",
     "live",
+    "panorama",
     "styles",
     "cameras",
     "doctor",

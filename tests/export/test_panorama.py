@@ -1,0 +1,129 @@
+"""From a training run of `fuse` to a joined picture: the bundle with two pictures, its runtime, the command."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trained
+from PIL import Image as Pictures
+from PIL import ImageFilter
+
+from allaprima.cli import main
+from allaprima.errors import InputError, UsageError
+from allaprima.panorama import panorama, stack
+from allaprima.stylizer import Stylizer
+from allaprima_export.pipeline import export
+from allaprima_train.generators.fuser import Fuser
+from allaprima_train.recipe import parse_recipe
+from allaprima_train.run import Run
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fuse")
+    for number in range(4):
+        Pictures.fromarray(trained.soft(64, 80, number)).save(folder / f"{number}.png")
+    recipe = parse_recipe(
+        f"""
+name = "fuse"
+method = "fuse"
+[data]
+content = ["{folder}"]
+held_out = 1
+[generator]
+network = "fuser"
+size = "nano"
+[fuse.bracket]
+seam = 1.0
+""",
+        "test",
+    )
+    run = Run(folder / "run")
+    run.begin(recipe)
+    torch.manual_seed(0)
+    run.save_weights(Fuser("nano"), {"step": "1"})
+    return export(run.folder, folder / "fuse.prima", variants=["fp32"]).path
+
+
+@pytest.fixture(scope="module")
+def joiner(bundle: Path) -> Stylizer:
+    return Stylizer.open(bundle, backend="ort", precision="fp32", threads=1)
+
+
+def scene(height: int = 220, width: int = 460) -> np.ndarray:
+    """Blobs of many sizes, none like another: something for features to hold on to."""
+    chance = np.random.default_rng(5)
+    layers = []
+    for size in (3, 7, 16):
+        small = chance.integers(0, 256, (height // size + 2, width // size + 2, 3), dtype=np.uint8)
+        layers.append(np.asarray(Pictures.fromarray(small).resize((width, height)), np.float32))
+    mixed = Pictures.fromarray((np.mean(layers, axis=0)).astype(np.uint8))
+    return np.asarray(mixed.filter(ImageFilter.GaussianBlur(0.8)))
+
+
+SCENE = scene()
+
+
+def lit(picture: np.ndarray, stops: float) -> np.ndarray:
+    light = (picture / 255) ** 2.2 * 2**stops
+    return (np.clip(light, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8)
+
+
+def test_crops_in_different_light_become_the_scene_again_without_a_seam(joiner: Stylizer) -> None:
+    left, middle, right = SCENE[:, :220], SCENE[:, 120:350], SCENE[:, 240:]
+    joined = panorama([lit(left, -0.3), lit(middle, 0.2), lit(right, -0.1)], joiner)
+    height, width = joined.shape[:2]
+    assert width > 0.93 * SCENE.shape[1]
+    assert height > 0.93 * SCENE.shape[0]
+    # where it lies in the scene: a few pixels are cut off at the border
+    cut = SCENE.astype(float)
+    offsets = [
+        (np.abs(joined - cut[down : down + height, across : across + width]).mean(), down, across)
+        for down in range(SCENE.shape[0] - height + 1)
+        for across in range(SCENE.shape[1] - width + 1)
+    ]
+    _, down, across = min(offsets)
+    ratio = joined.mean(2) / np.maximum(cut[down : down + height, across : across + width].mean(2), 1)
+    columns = np.median(ratio, axis=0)
+    assert np.abs(np.diff(columns)).max() < 0.05  # a seam between these pictures would be a step of 0.15
+
+
+def test_a_stack_is_as_large_as_its_pictures_and_between_them(joiner: Stylizer) -> None:
+    dark, light = lit(SCENE, -1), lit(SCENE, 1)
+    fused = stack([dark, light], joiner)
+    assert fused.shape == SCENE.shape
+    assert dark.mean() + 5 < fused.mean() < light.mean() - 5
+
+
+def test_what_cannot_be_joined_is_refused_with_a_reason(joiner: Stylizer) -> None:
+    other = np.ascontiguousarray(np.rot90(scene(300, 300) // 2 + 60))
+    with pytest.raises(InputError, match="cannot align c") as refused:
+        panorama([SCENE[:, :300], SCENE[:, 120:], other], joiner, names=["a", "b", "c"])
+    assert refused.value.code == "E_PANORAMA_ALIGN"
+    with pytest.raises(InputError, match="cannot join 1 picture"):
+        panorama([SCENE], joiner)
+    with pytest.raises(InputError, match="different sizes"):
+        stack([SCENE, SCENE[:100]], joiner)
+    with pytest.raises(UsageError, match="makes one picture of 2"):
+        joiner.paint(SCENE)
+    with (
+        Stylizer.open("starry", backend="ort", precision="fp32") as painter,
+        pytest.raises(UsageError, match="cannot join pictures"),
+    ):
+        panorama([SCENE, SCENE], painter)
+
+
+def test_the_command_joins_files(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = {"left": SCENE[:, :280], "right": SCENE[:, 160:]}
+    for name, part in parts.items():
+        Pictures.fromarray(part).save(tmp_path / f"{name}.png")
+    files = [str(tmp_path / f"{name}.png") for name in parts]
+    out = tmp_path / "joined.png"
+    assert main(["panorama", *files, "-o", str(out), "--style", str(bundle), "--backend", "ort"]) == 0
+    assert "2 pictures joined" in capsys.readouterr().out
+    with Pictures.open(out) as opened:
+        assert opened.width > 0.9 * SCENE.shape[1]
+    assert main(["panorama", *files, "-o", str(out), "--style", str(bundle)]) == 4  # it exists
+    assert main(["run", files[0], "--style", str(bundle), "--out", str(tmp_path / "x.png")]) == 2
+    assert "E_STYLE_PICTURES" in capsys.readouterr().err
