@@ -2,6 +2,7 @@
 
     live:  source thread -> Latest (one slot, newest wins) -> paint, show
     file:  source thread -> Ahead (bounded, every frame)   -> paint -> Behind (bounded, its own thread) -> encode
+           (several frames at once, in order, where the painter can: see `Submitting`)
 
 An error in any of the threads reaches the caller of `play`, or the person in the `for` loop; then all threads end.
 """
@@ -40,6 +41,7 @@ class Played:
     """From the start to the last frame in the sink."""
     fps: float
     paint_ms: Percentiles | None
+    """From the beginning of a frame to its end; where several are painted at once, longer than 1000 / fps."""
     latency_ms: Percentiles | None
     """From capture to sink; None for files."""
     stopped: bool
@@ -58,8 +60,8 @@ def play(
 
     A live source is painted as it comes and frames are dropped to keep up; a file in full, with decoding, painting and
     encoding at the same time; a file shown live (a window) at its own speed. The first `skip` frames are read and not
-    painted: an earlier run has done them. `on_frame` gets each painted frame, in
-    this thread, for a progress bar. Raises whatever source, painter or sink raise.
+    painted: an earlier run has done them. `on_frame` gets each painted frame, in this thread, for a progress bar.
+    Raises whatever source, painter or sink raise.
     """
     live = source.live or sink.live
     meter = Meter()
