@@ -124,7 +124,7 @@ class Train:
     accumulate: Annotated[int, Ge(1)] = 1
     """Pieces in which a batch is computed before the step: 4 needs a quarter of the memory and does the same."""
     compile: bool = False
-    """Let torch compile the generator (half a minute at first): pays on GPUs, and on CPUs in long trainings."""
+    """Let torch compile the generator, half a minute at first: try whether it pays."""
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     """Where the curves are drawn. `wandb` works offline unless WANDB_MODE says otherwise; log.jsonl is always
     written."""
