@@ -93,12 +93,11 @@ def run(args: argparse.Namespace) -> int:
     if args.sheet is not None:
         return _write_sheet(args, proposal, pictures)
     _confirm(args, proposal)
-    stated = {field.name: getattr(args, field.name) for field in fields(Terms)}
     imported = import_network(
         args.model,
         proposal.convention,
         args.out,
-        terms=Terms(**{name: text for name, text in stated.items() if text is not None}),
+        terms=Terms(**_stated(args)),
         variants=args.variants,
         pictures=pictures,
         as_zip=args.as_zip,
@@ -134,9 +133,23 @@ def _command(args: argparse.Namespace, proposal: Proposal) -> str:
     words = ["allaprima", "import", shlex.quote(str(args.model))]
     for name in CONFIRM:
         words.append(f"--{name.replace('_', '-')}={proposal.findings[name].value}")
-    if args.out is not None:
-        words.append(f"--out {shlex.quote(str(args.out))}")
-    return " ".join(words)
+    others = {name: getattr(args, name) for name in ("out", "pictures", "multiple_of", *_stated(args))}
+    words += [
+        f"--{name.replace('_', '-')}={shlex.quote(str(value))}"
+        for name, value in others.items()
+        if value is not None
+    ]
+    return " ".join(
+        [*words, *(["--zip"] if args.as_zip else []), *(["--overwrite"] if args.overwrite else [])]
+    )
+
+
+def _stated(args: argparse.Namespace) -> dict[str, str]:
+    """What was said of the network, by the names of Terms."""
+    from .importing import Terms
+
+    named = {field.name: getattr(args, field.name) for field in fields(Terms)}
+    return {name: text for name, text in named.items() if text is not None}
 
 
 def _write_sheet(args: argparse.Namespace, proposal: Proposal, pictures: list[Path]) -> int:

@@ -335,13 +335,31 @@ def test_an_unfaithful_half_is_left_out_with_its_reason(
     assert [one.name for one in Bundle.open(made.path).manifest.variants] == ["fp32"]
 
 
+@pytest.mark.usefixtures("few_scenes")
+def test_bf16_that_is_not_near_is_not_promised_and_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "judged_elsewhere", lambda *given: {"bf16": "it was not tried"})
+    path = strangers.stranger(tmp_path / "s.onnx")
+    said = Convention(layout="nchw", range="0..255", output_range="0..255", color="rgb", multiple_of=2)
+    made = import_network(path, said, tmp_path / "s.prima", variants=["fp32"])
+    assert "it was not tried" in made.dropped["bf16"]
+    assert made.manifest.golden is not None
+    assert list(made.manifest.golden.tolerances) == ["fp32"]
+    with Stylizer.open(Bundle.open(made.path), backend="openvino", size=(64, 48)) as stylizer:
+        assert stylizer.report.precision == "fp32"
+    with Stylizer.open(Bundle.open(made.path), backend="ort", precision="fp32", size=(64, 48)) as stylizer:
+        assert stylizer.report.precision == "fp32"
+
+
 def test_the_command_proposes_and_waits_for_a_yes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     strangers.stranger(tmp_path / "s.onnx", layout="nhwc", range="-1..1")
-    assert main(["import", "s.onnx"]) == 2
+    assert main(["import", "s.onnx", "--licence", "CC BY", "--zip"]) == 2
     said = capsys.readouterr().err
+    assert "--licence='CC BY' --zip" in said
     assert "E_IMPORT_CONFIRM" in said
     assert "--layout=nhwc --range=-1..1 --output-range=-1..1 --color=rgb" in said
     assert [path.name for path in tmp_path.iterdir()] == ["s.onnx"]

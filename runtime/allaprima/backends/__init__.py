@@ -11,7 +11,7 @@ the reason why each better one was passed over. Never a silent step down.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -321,16 +321,19 @@ def choose(
 ) -> tuple[str, Variant]:
     """The precision to run in and the variant for it.
 
-    What was measured faster on this backend than all else comes first, what was only faster on others last; then
-    the precision that the device is fastest in, and what is made for exactly this size before what takes any.
+    What the golden pair speaks for comes before what the bundle promises nothing for. Then what was measured faster on
+    this backend than all else comes first, what was only faster on others last; then the precision that the device
+    is fastest in, and what is made for exactly this size before what takes any.
     """
     manifest = bundle.manifest
     size = next(iter(sample.values())).shape[1:3]
 
-    def place(choice: tuple[str, Variant]) -> tuple[int, int, bool]:
+    promised: Container[str] = manifest.golden.tolerances if manifest.golden else PRECISIONS
+
+    def place(choice: tuple[str, Variant]) -> tuple[bool, int, int, bool]:
         wanted, variant = choice
         made_for = 0 if name in variant.made_for else 2 if variant.made_for else 1
-        return made_for, list(possible).index(wanted), variant.fixed is None
+        return wanted not in promised, made_for, list(possible).index(wanted), variant.fixed is None
 
     choices = [
         (wanted, variant)
