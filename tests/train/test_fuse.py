@@ -140,7 +140,7 @@ def test_it_learns_which_picture_is_sharp_where(fusing: Callable[..., Recipe]) -
 
 
 def test_samples_show_all_that_goes_in(fusing: Callable[..., Recipe]) -> None:
-    recipe = fusing("fuse.pictures=3")
+    recipe = fusing("fuse.count=3")
     assert shown_pictures(recipe, PHOTO, 0).shape == (3, 96, 96, 3)
     assert shipped_generator(recipe).pictures == 3
     with pytest.raises(UsageError, match="cannot train the generator mobile-small"):

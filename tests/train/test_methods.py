@@ -120,7 +120,8 @@ def test_a_method_takes_ten_steps_and_every_loss_is_a_number_with_a_weight(metho
     objective = make_objective(recipe, load_features(features))
     assert seen - {"total"} <= set(objective.weights)
     with Image.open(run.samples / f"step-{STEPS:06d}.png") as sheet:
-        assert sheet.height == 320 * (2 + len(positions(objective.networks["generator"].controls)))
+        shipped = objective.networks["generator"]
+        assert sheet.height == 320 * (shipped.pictures + 1 + len(positions(shipped.controls)))
 
 
 @pytest.mark.parametrize("method", OBJECTIVES)

@@ -18,6 +18,8 @@ from allaprima.settings import nearest
 
 from .coarse_to_fine import SIZES as COARSE_SIZES
 from .coarse_to_fine import CoarseToFine
+from .fuser import SIZES as FUSER_SIZES
+from .fuser import Fuser
 from .mobile import SIZES, Mobile
 from .resnet import SIZES as RESNET_SIZES
 from .resnet import Resnet
@@ -45,6 +47,7 @@ GENERATORS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "mobile": (Mobile, tuple(SIZES)),
     "resnet": (Resnet, tuple(RESNET_SIZES)),
     "coarse-to-fine": (CoarseToFine, tuple(COARSE_SIZES)),
+    "fuser": (Fuser, tuple(FUSER_SIZES)),
     "restorer": (Restorer, tuple(RESTORER_SIZES)),
 }
 

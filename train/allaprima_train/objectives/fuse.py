@@ -46,7 +46,7 @@ LANE = 11  # of the chance that makes the pictures differ, apart from that which
 class FuseSettings:
     bracket: Bracket
     """How the pictures differ: the table [fuse.bracket]."""
-    pictures: Annotated[int, Ge(2), Le(8)] = 2
+    count: Annotated[int, Ge(2), Le(8)] = 2
     """How many go in at once. Panoramas of any number are joined by networks of two."""
     pixel_weight: Annotated[float, Ge(0)] = 1.0
     detail_weight: Annotated[float, Ge(0)] = 1.0
@@ -66,7 +66,7 @@ class Several:
     def __getitem__(self, number: int) -> Tensor:
         photo = self.clean[number].permute(1, 2, 0).numpy()
         chance = np.random.default_rng((self.clean.seed, LANE, number))
-        pictures, wanted = self.settings.bracket.apply(photo, self.settings.pictures, chance)
+        pictures, wanted = self.settings.bracket.apply(photo, self.settings.count, chance)
         made = torch.from_numpy(pictures if self.part == "pictures" else wanted)
         return made.movedim(-1, -3).contiguous()
 
@@ -84,7 +84,7 @@ def shown(recipe: Recipe, photo: Image, number: int) -> Image:
     """For the sample sheets: (pictures, H, W, 3), made of a held-out photograph (H, W, 3)."""
     settings: FuseSettings = recipe.objective
     return settings.bracket.apply(
-        photo, settings.pictures, np.random.default_rng((recipe.seed, LANE, number))
+        photo, settings.count, np.random.default_rng((recipe.seed, LANE, number))
     )[0]
 
 
@@ -98,7 +98,7 @@ def generator(recipe: Recipe) -> Fuser:
             f'write [generator] network = "fuser" and size = one of {", ".join(SIZES)}',
         )
     settings: FuseSettings = recipe.objective
-    return Fuser(chosen.size, settings.pictures)
+    return Fuser(chosen.size, settings.count)
 
 
 class Fuse:
