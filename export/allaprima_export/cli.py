@@ -41,9 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="portable, mobile (with --at), web, float: variants for other programs, docs/embedding.md",
     )
     parser.add_argument(
-        "--no-planes",
-        action="store_true",
-        help="without the variants for video, which take and give YUV 4:2:0 instead of RGB",
+        "--planes",
+        type=_words,
+        metavar="LIST",
+        help="the variants that are written once more for video, with YUV 4:2:0 instead of RGB (default: all)",
+    )
+    parser.add_argument(
+        "--no-planes", action="store_const", const=[], dest="planes", help="without variants for video"
     )
     parser.add_argument(
         "--quantizer",
@@ -117,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         variants=args.variants or (["fp32"] if args.profile else ["fp32", "fp16", "int8"]),
         profiles=args.profile,
-        planes=not args.no_planes,
+        planes=args.planes,
         fixed=args.fixed,
         opset=args.opset,
         pictures=args.pictures,

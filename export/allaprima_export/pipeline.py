@@ -94,7 +94,7 @@ def export(
     *,
     variants: Sequence[str] = tuple(PRECISIONS),
     profiles: Sequence[str] = (),
-    planes: bool = True,
+    planes: Sequence[str] | None = None,
     fixed: Sequence[tuple[int, int]] = (),
     opset: int = 18,
     pictures: Path | None = None,
@@ -111,9 +111,9 @@ def export(
     """Export the weights of a run as the bundle `out` (default: NAME.prima, here).
 
     `variants`: precisions in PRECISIONS. Each is written for any size, and for every (width, height) in `fixed`
-    once more with the size built in, and, unless `planes` is off, once more for video (`video.py`); what does not pass
-    the gate (`gate.py`) is left out, and `dropped` says why.
-    `profiles`: rows of PROFILES, beside the variants; with one that has a size built in, `fixed` are its sizes only.
+    once more with the size built in; those in `planes` (None: all) once more for video (`video.py`). What does not
+    pass the gate (`gate.py`) is left out, and `dropped` says why. `profiles`: rows of PROFILES, beside the variants;
+    with one that has a size built in, `fixed` are its sizes only.
     `pictures`: a folder of photographs to judge on instead of those that the recipe held out. `quantizers`: rows of
     QUANTIZERS for int8, instead of the best for each backend that starts here. `plan`: a bundle whose int8 variant
     tells which layers to keep in floating point; without it, the one that is overwritten. `direction`: of a method
@@ -169,10 +169,13 @@ def export(
         for one in make(precision, material, quantizers)
     ]
     in_planes: list[Made | str] = []
-    if planes and post:
+    in_video = variants if planes is None else planes
+    if in_video and post:
         in_planes = ["the stages after painting are made for RGB"]
-    elif planes:
-        in_planes = [for_video(one, material) for one in open_size if not one.why_not]
+    else:
+        in_planes = [
+            for_video(one, material) for one in open_size if one.precision in in_video and not one.why_not
+        ]
     built_in = [
         at_size(one, (height, width), material)
         for width, height in fixed

@@ -110,7 +110,7 @@ def test_every_variant_was_judged_on_pictures_that_were_held_out(exported: Expor
 @pytest.mark.usefixtures("traced_before")
 def test_a_zip_opens_like_the_folder(small_run: Run, tmp_path: Path) -> None:
     out = tmp_path / "study.prima"
-    export(small_run.folder, out, variants=["fp32"], planes=False, as_zip=True, opset=17)
+    export(small_run.folder, out, variants=["fp32"], planes=[], as_zip=True, opset=17)
     assert out.is_file()
     bundle = Bundle.open(out)
     assert [(one.name, one.opset, one.ir_version) for one in bundle.manifest.variants] == [("fp32", 17, 8)]
@@ -119,7 +119,7 @@ def test_a_zip_opens_like_the_folder(small_run: Run, tmp_path: Path) -> None:
 
 def test_the_reference_network_exports_too(tmp_path: Path) -> None:
     run = trained.make_run(tmp_path / "r", trained.strong("resnet", "small"), "resnet", "small")
-    made = export(run.folder, tmp_path / "reference.prima", variants=["fp32"], planes=False)
+    made = export(run.folder, tmp_path / "reference.prima", variants=["fp32"], planes=[])
     assert "tiles" in made.manifest.lineage.notes
 
 
@@ -139,7 +139,7 @@ def test_a_poisoned_network_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_weights_that_overflow_fp16_drop_that_variant_only(tmp_path: Path) -> None:
     run = poisoned(tmp_path / "r", 1e7)
-    made = export(run.folder, tmp_path / "large.prima", variants=["fp32", "fp16"], planes=False)
+    made = export(run.folder, tmp_path / "large.prima", variants=["fp32", "fp16"], planes=[])
     assert [one.name for one in made.manifest.variants] == ["fp32"]
     assert "not finite" in made.dropped[0].why_not
 
@@ -175,7 +175,7 @@ def test_a_failure_while_packing_leaves_the_old_bundle(
 
     monkeypatch.setattr(pipeline, "write_png", full)
     with pytest.raises(OutputError):
-        export(small_run.folder, out, variants=["fp32"], planes=False, overwrite=True)
+        export(small_run.folder, out, variants=["fp32"], planes=[], overwrite=True)
     assert (out / "manifest.json").read_text() == "{}"
     assert [path.name for path in tmp_path.iterdir()] == ["study.prima"]
 
@@ -194,7 +194,7 @@ def test_what_exists_is_only_replaced_when_asked_and_only_if_it_is_a_bundle(
     assert (out / "holiday.jpg").read_bytes() == b"mine"
     (out / "holiday.jpg").unlink()
     (out / "manifest.json").write_text("{}")
-    export(small_run.folder, out, variants=["fp32"], planes=False, overwrite=True)
+    export(small_run.folder, out, variants=["fp32"], planes=[], overwrite=True)
     assert Bundle.open(out).manifest.name == "small-study"
     assert [path.name for path in tmp_path.iterdir()] == ["study.prima"]
 
@@ -273,7 +273,7 @@ def test_the_lineage_tells_changes_and_the_feature_network(small_run: Run, tmp_p
     lower = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, learning_rate=5e-4))
     run.change(lower, run.changed_by(lower, ["train.learning_rate"]), step=3)
     run.save_weights(run.generator()[0], {"step": "7", "features": "vgg.safetensors, SHA-256 ab12"})
-    lineage = export(run.folder, tmp_path / "study.prima", variants=["fp32"], planes=False).manifest.lineage
+    lineage = export(run.folder, tmp_path / "study.prima", variants=["fp32"], planes=[]).manifest.lineage
     assert "Changed at step 3: train.learning_rate 0.001 -> 0.0005." in lineage.notes
     assert lineage.features.endswith("; vgg.safetensors, SHA-256 ab12")
     assert "SHA-256" in (tmp_path / "study.prima" / "card.md").read_text()
@@ -349,7 +349,7 @@ def test_a_network_that_paints_larger_keeps_its_scale_from_training_to_the_comma
 
     run = trained.make_run(tmp_path, trained.strong("restorer", "nano-x2"), "restorer", "nano-x2", "Twice")
     exported = export(
-        run.folder, tmp_path / "twice.prima", variants=["fp32", "fp16"], planes=False, fixed=[(64, 48)]
+        run.folder, tmp_path / "twice.prima", variants=["fp32", "fp16"], planes=[], fixed=[(64, 48)]
     )
     assert exported.manifest.geometry.scale == 2
     assert exported.manifest.outputs[0].shape == (1, "2*height", "2*width", 3)

@@ -55,7 +55,7 @@ def bundle(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Exported
         patch.setattr(pipeline, "trace", lambda network: trained.traced("mobile", "nano"))
         out = tmp_path_factory.mktemp("profiles") / "study.prima"
         return export(
-            small_run.folder, out, variants=["fp32"], planes=False, profiles=list(PROFILES), fixed=[(90, 62)]
+            small_run.folder, out, variants=["fp32"], planes=[], profiles=list(PROFILES), fixed=[(90, 62)]
         )
 
 

@@ -4,7 +4,7 @@
   allaprima engines build starry --at 1280x720 --for ada        for any RTX 40 card, on any machine (TensorRT-RTX)
   allaprima engines build starry --range 640x360 1280x720 1920x1080
   allaprima engines list | verify | prune
-  allaprima engines model starry --out starry-fp16.onnx         for trtexec, and for programs of your own
+  allaprima engines model starry --out starry-card.onnx         for trtexec, and for programs of your own
 
 Engines lie in the user's cache (ALLAPRIMA_CACHE moves it) and are never shipped. docs/tensorrt.md says more.
 """
