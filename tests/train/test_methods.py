@@ -206,6 +206,14 @@ def test_pairs_that_are_none_are_refused_before_training(sets, tmp_path) -> None
     with pytest.raises(InputError, match="it has 2 answers of that name"):
         objective_streams(recipe)
     (answers / "1.jpeg").unlink()
+    whole = (answers / "2.png").read_bytes()
+    (answers / "2.png").write_bytes(whole[: len(whole) // 2])  # cut off: the header is whole
+    with pytest.raises(InputError, match=r"2\.png"):
+        _ = [objective_streams(recipe)["target"][number] for number in range(12)]
+    (answers / "2.png").write_text("no picture")
+    with pytest.raises(InputError, match="2.png has no pair - cannot identify"):
+        objective_streams(recipe)
+    (answers / "2.png").write_bytes(whole)
     Image.new("RGB", (30, 40)).save(answers / "1.png")
     with pytest.raises(InputError, match=r"1\.png has no pair - it is 112x96 and .* is 30x40"):
         objective_streams(recipe)

@@ -131,11 +131,15 @@ class Crops:
     """`crops[n]` is training crop number n, for any n >= 0: (3, side, side) uint8 RGB.
 
     `lane` sets the chance of one set of pictures apart from another's of the same seed; two sets in one lane that
-    have pictures of the same order and size are cut alike, which is what pairs need.
+    have pictures of the same order and size are cut alike, which is what pairs need. Of pairs none can be skipped: a
+    picture that cannot be read is an error there (`skip` False), else its neighbour takes its place.
     """
 
-    def __init__(self, pictures: Sequence[Path], cut: Cut, seed: int, lane: int = 0) -> None:
+    def __init__(
+        self, pictures: Sequence[Path], cut: Cut, seed: int, lane: int = 0, *, skip: bool = True
+    ) -> None:
         self.pictures, self.cut, self.seed, self.lane = list(pictures), cut, seed, lane
+        self.skip = skip
         # in memory that reading processes share: whoever counts at the end is not who reads
         self._lost = torch.zeros(len(self.pictures), dtype=torch.bool).share_memory_()
 
@@ -156,6 +160,8 @@ class Crops:
             try:
                 return torch.from_numpy(self.cut(read_picture(path), chance)).permute(2, 0, 1)
             except InputError as error:
+                if not self.skip:
+                    raise
                 self._lost[which] = True  # its neighbour in the order takes its place
                 log.warning("skipped the picture %s: %s", path, error.why)
         raise InputError(

@@ -22,7 +22,7 @@ from .data import Crops, Cut, find_pictures, split
 if TYPE_CHECKING:
     from .recipe import PictureSet, Recipe
 
-__all__ = ["InTurn", "Labels", "Stream", "batches", "content", "style", "target", "unreadable"]
+__all__ = ["InTurn", "Labels", "Stream", "batches", "content", "pairs", "style", "unreadable"]
 
 
 class Stream(Protocol):
@@ -54,18 +54,21 @@ def style(recipe: Recipe, pictures: PictureSet, setting: str, *, lane: int = 1) 
     return Crops(found, Cut.of_set(pictures, side), recipe.seed, lane)
 
 
-def target(recipe: Recipe, pictures: PictureSet, setting: str) -> Crops:
-    """(3, side, side) uint8: of the answer that has the name of the photograph, what `content` shows of that.
+def pairs(recipe: Recipe, pictures: PictureSet, setting: str) -> dict[str, Stream]:
+    """`content` and `target`, (3, side, side) uint8: the same crop of a photograph and of the answer to it.
 
     A pair are two files of one name (extensions aside) and one size. Raises InputError E_DATA_PAIRS where a
-    photograph has no answer, or two, or one of another size.
+    photograph has no answer, or two, or one of another size, or one of both cannot be read.
     """
     source = content(recipe)
     answers: dict[str, list[Path]] = {}
     for path in find_pictures(pictures.pictures, setting):
         answers.setdefault(path.stem, []).append(path)
     paired = [_answer(photo, answers.get(photo.stem, []), setting) for photo in source.pictures]
-    return Crops(paired, source.cut, recipe.seed)
+    return {
+        name: Crops(files, source.cut, recipe.seed, skip=False)
+        for name, files in (("content", source.pictures), ("target", paired))
+    }
 
 
 def _answer(photo: Path, answers: Sequence[Path], setting: str) -> Path:
@@ -73,10 +76,13 @@ def _answer(photo: Path, answers: Sequence[Path], setting: str) -> Path:
 
     why = f"it has {len(answers)} answers of that name"
     if len(answers) == 1:
-        with Pictures.open(photo) as one, Pictures.open(answers[0]) as other:
-            if one.size == other.size:
-                return answers[0]
-            why = f"it is {one.width}x{one.height} and {answers[0]} is {other.width}x{other.height}"
+        try:
+            with Pictures.open(photo) as one, Pictures.open(answers[0]) as other:
+                if one.size == other.size:
+                    return answers[0]
+                why = f"it is {one.width}x{one.height} and {answers[0]} is {other.width}x{other.height}"
+        except OSError as error:
+            why = str(error)
     raise InputError(
         "E_DATA_PAIRS",
         f"the photograph {photo} has no pair",

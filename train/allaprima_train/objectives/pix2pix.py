@@ -38,7 +38,7 @@ from ..generators import Generator, make_generator
 from ..generators.coarse_to_fine import CoarseToFine
 from ..losses_gan import feature_matching, least_squares
 from ..recipe import PictureSet
-from ..streams import Stream, content, target
+from ..streams import Stream, pairs
 from .adversarial import Clock, still
 from .painting import Steadiness, as_seen, inside, steady
 
@@ -73,10 +73,7 @@ class Pix2PixSettings(Steadiness):
 
 
 def streams(recipe: Recipe) -> dict[str, Stream]:
-    return {
-        "content": content(recipe),
-        "target": target(recipe, recipe.objective.target, "[pix2pix.target] pictures"),
-    }
+    return pairs(recipe, recipe.objective.target, "[pix2pix.target] pictures")
 
 
 class Pix2Pix:
