@@ -83,9 +83,9 @@ def streams(recipe: Recipe) -> dict[str, Stream]:
 def shown(recipe: Recipe, photo: Image, number: int) -> Image:
     """For the sample sheets: (pictures, H, W, 3), made of a held-out photograph (H, W, 3)."""
     settings: FuseSettings = recipe.objective
-    return settings.bracket.apply(
-        photo, settings.count, np.random.default_rng((recipe.seed, LANE, number))
-    )[0]
+    return settings.bracket.apply(photo, settings.count, np.random.default_rng((recipe.seed, LANE, number)))[
+        0
+    ]
 
 
 def generator(recipe: Recipe) -> Fuser:
