@@ -91,7 +91,7 @@ def shown(recipe: Recipe, photo: Image, number: int) -> Image:
     height, width = (side // scale * scale for side in photo.shape[:2])
     chance = np.random.default_rng((recipe.seed, LANE, number))
     settings: RestoreSettings = recipe.objective
-    return settings.degradation.apply(photo[:height, :width], chance, scale)[None]
+    return settings.degradation.apply(photo[:height, :width], chance, scale)[None].copy()
 
 
 class Restore:
