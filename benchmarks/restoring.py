@@ -2,9 +2,9 @@
 
     python benchmarks/restoring.py restore-denoise --steps 600 --set generator.size=nano
 
-Trains a recipe of the methods `restore` or `fuse` on small crops, then spoils six Kodak photographs that nobody trained
-on as the recipe says, and compares what comes out with the photograph: PSNR before and after. Before is what goes in, of
-several the best, enlarged by repeating pixels where the network enlarges. The sheet has a column for each
+Trains a recipe of the methods `restore` or `fuse` on small crops, then spoils six Kodak photographs that nobody
+trained on as the recipe says, and compares what comes out with the photograph: PSNR before and after. Before is what
+goes in, of several the best, enlarged by repeating pixels where the network enlarges. The sheet has a column for each
 photograph: what goes in above what comes out, at its real resolution.
 """
 
