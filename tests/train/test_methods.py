@@ -167,14 +167,14 @@ def test_every_player_learns_on_a_fixed_batch(method, sets, features) -> None:
 def test_a_methods_generator_exports_and_paints_as_in_torch(method, trained, tmp_path) -> None:
     _, run = trained(method)
     exported = export(
-        run.folder, tmp_path / "out.prima", variants=["fp32"], planes=False
+        run.folder, tmp_path / "out.prima", variants=["fp32"], planes=()
     )  # raises where parity does not hold
     assert exported.judged["fp32"].parity
     assert exported.manifest.lineage.features.startswith(objective_features(method) or "none")
     others = [path.stem.removeprefix("weights_") for path in run.folder.glob("weights_*.safetensors")]
     for other in others:
         exported = export(
-            run.folder, tmp_path / f"{other}.prima", variants=["fp32"], planes=False, direction=other
+            run.folder, tmp_path / f"{other}.prima", variants=["fp32"], planes=(), direction=other
         )
         assert exported.judged["fp32"].parity
         assert exported.manifest.name.endswith(f"-{other}")
