@@ -90,7 +90,9 @@ def test_export_writes_the_report_and_asks_for_its_folder_first(small_run: Run, 
     with pytest.raises(OutputError) as caught:
         export(small_run.folder, tmp_path / "x.prima", report=tmp_path / "nowhere" / "report.html")
     assert caught.value.code == "E_OUTPUT_NO_FOLDER"
-    export(small_run.folder, tmp_path / "x.prima", variants=["fp32"], report=tmp_path / "report.html")
+    export(
+        small_run.folder, tmp_path / "x.prima", variants=["fp32"], planes=[], report=tmp_path / "report.html"
+    )
     tags = Tags((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "A small study" in tags.text
     assert "Nothing was raced" in tags.text
