@@ -9,9 +9,10 @@ import trained
 
 from allaprima import backends
 from allaprima.errors import DeviceError
-from allaprima_export.core import OPSETS, to_opset
+from allaprima_export.core import OPSETS, OUT, to_opset
 from allaprima_export.edges import attach_edges
 from allaprima_export.half import IN_FP32, half
+from allaprima_export.inside import all_finite
 from allaprima_export.parity import Painter, Reference
 from allaprima_export.scenes import checker, scenes
 
@@ -130,6 +131,17 @@ def test_fp16_survives_every_drawn_scene(name) -> None:
     image = scenes()[name]
     styled = Painter(model("mobile", "nano", fp16=True).SerializeToString(), "ort", "fp16").paint(image)
     assert difference(styled, reference("mobile", "nano").paint(image, name)) <= 6
+
+
+@pytest.mark.parametrize(("network", "size"), trained.NETWORKS, ids=trained.IDS)
+def test_fp16_of_every_generator_survives_the_most_contrast_that_there_is(network, size) -> None:
+    made = model(network, size, fp16=True)
+    painter = Painter(made.SerializeToString(), "ort", "fp16")
+    pictures = [checker(64, 96, side=1), checker(64, 96, side=4), np.full((64, 96, 3), 255, np.uint8)]
+    assert all_finite(made, OUT, pictures, ())
+    for image in pictures:
+        expected = reference(network, size).paint(image, "contrast")
+        assert np.abs(painter.paint(image).astype(int) - expected).mean() < 1
 
 
 def test_fp16_keeps_the_statistics_of_normalisation_in_fp32() -> None:
