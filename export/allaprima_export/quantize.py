@@ -163,7 +163,10 @@ QUANTIZERS = {
     "nncf": Quantizer(lambda core, frames: _nncf(core, frames, "mixed"), "nncf", "nncf", ("openvino", "ort")),
     # All zero points are 0, which is what TensorRT takes.
     "nncf-symmetric": Quantizer(
-        lambda core, frames: _nncf(core, frames, "performance"), "nncf", "nncf", ("tensorrt", "ort:cuda")
+        lambda core, frames: _nncf(core, frames, "performance"),
+        "nncf",
+        "nncf",
+        ("tensorrt", "ort:cuda", "openvino", "ort"),
     ),
     "ort": Quantizer(_onnxruntime, "onnxruntime", "onnxruntime", ("tensorrt", "ort:cuda", "openvino", "ort")),
     "modelopt": Quantizer(

@@ -50,10 +50,13 @@ def request(vendor: Vendor, **changes: Any) -> Request:
     return engines.engine_request(bundles.frame_model(), SHAPES, **{**given, **changes})
 
 
-def shipped() -> list[Any]:
+def shipped(*, for_cards: bool = True) -> list[Any]:
+    """Every variant of every style; or those that were measured faster on processors only, and are not for cards."""
     found = []
     for bundle in map(Bundle.open, styles().values()):
         for variant in bundle.manifest.variants:
+            if (not variant.made_for or "tensorrt" in variant.made_for) is not for_cards:
+                continue
             found.append(pytest.param(bundle, variant, id=f"{bundle.manifest.name}-{variant.name}"))
     return found
 
@@ -366,6 +369,24 @@ def test_every_shipped_variant_really_compiles_for_every_card(
         ranges = {name: ranged(shape) for name, shape in shapes.items()}
         wide = engines.engine_request(model, ranges, precision=variant.precision, vendor=rtx, gpu=None, sm=sm)
         assert build_here(wide, cache, rtx).key.fits(fixed.key)
+
+
+@pytest.mark.parametrize(("bundle", "variant"), shipped(for_cards=False))
+def test_a_variant_for_processors_is_refused_with_what_to_do_instead(
+    cache: Cache, rtx: Vendor, bundle: Bundle, variant: Any
+) -> None:
+    shapes = {
+        name: tuple(
+            {"height": 64, "width": 64}.get(str(side), 32 if isinstance(side, str) else side)
+            for side in shape
+        )
+        for name, (shape, _) in takes(bundle, variant).items()
+    }
+    model = bundle.read(variant.file)
+    wanted = engines.engine_request(model, shapes, precision="int8", vendor=rtx, gpu=None, sm=89)
+    with pytest.raises(DeviceError, match="--quantizer nncf-symmetric"):
+        build_here(wanted, cache, rtx)
+    assert not list(cache.folder.glob("*.engine"))
 
 
 def takes(bundle: Bundle, variant: Any) -> dict[str, Any]:

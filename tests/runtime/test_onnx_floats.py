@@ -48,13 +48,17 @@ def bare_model(*nodes: onnx.NodeProto, constants: tuple[onnx.TensorProto, ...] =
 @pytest.mark.parametrize("size", [(16, 16), (17, 31), (61, 93)], ids=str)
 def test_every_shipped_model_answers_the_same_bits(model: bytes, size: tuple[int, int]) -> None:
     image = bundles.ramp(*size)[np.newaxis]
+    chroma = image[:, ::2, ::2]
+    planes = {"y": image[..., :1], "u": chroma[..., 1:2], "v": chroma[..., 2:]}
     made = floats_inside(model)
     for strength in (0.0, 0.4, 1.0):
-        given = {"image": image, "strength": np.full(1, strength, np.float32)}
-        assert np.array_equal(answers(model, **given)["styled"], answers(made, **given)["styled"])
+        given = {"image": image, **planes, "strength": np.full(1, strength, np.float32)}
+        before, after = answers(model, **given), answers(made, **given)
+        assert before.keys() == after.keys()
+        assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [one for one in MODELS if "int8" not in str(one.id)])
 def test_nothing_inside_is_bytes_any_more_and_the_face_is_the_same(model: bytes) -> None:
     made = floats_inside(model)
     assert TensorProto.UINT8 in types_between(model)

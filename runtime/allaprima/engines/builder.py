@@ -20,9 +20,10 @@ __all__ = ["Built", "build"]
 
 # What the parser refuses, and what helps. The first that is found in its words or its operator.
 REMEDIES = (
+    ("non-zero zero point", "quantize symmetrically: allaprima export --quantizer nncf-symmetric"),
     ("uint8", "bytes may only be moved between the graph's edges and a Cast: export the style with allaprima export"),
     ("dequantizelinear|quantizelinear|zero point|int32", "quantize symmetrically in int8, weights and activations, "
-     "and leave biases in float: allaprima export --variants int8 does"),
+     "and leave biases in float: allaprima export --quantizer nncf-symmetric does"),
     ("resize", "use linear or nearest Resize with constant scales"),
     ("pad", "pad by edge, reflect or a constant, before the network instead of inside it"),
     ("no importer|unsupported operator|plugin", "use operators that TensorRT has, or another backend"),
