@@ -15,18 +15,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import lines
 import numpy as np
+from painters import Paint, opened
 
-from allaprima import backends, open_source
+from allaprima import open_source
 from allaprima.frame import Image
 from allaprima.metrics import psnr, static_jitter, steadiness
-from allaprima.onnx_file import inspect
 from allaprima.stylizer import Stylizer
 from allaprima.temporal import Stabiliser
 
@@ -42,8 +41,6 @@ USED = (
 AMOUNT, NOISE, GOAL = 0.8, 2.0, 0.5
 BOX = (640, 360)
 
-Paint = Callable[[Image], Image]
-
 
 def main() -> None:
     args = _arguments()
@@ -51,7 +48,7 @@ def main() -> None:
         sys.exit(f"cannot compare: {CLIPS} is not here")
     found: dict[str, dict[str, dict[str, float]]] = {}
     for clip in args.clips:
-        frames = _frames(CLIPS / clip, args.frames)
+        frames = frames_of(CLIPS / clip, args.frames)
         for name, figures in _measure(clip, frames, args).items():
             found.setdefault(name, {})[clip] = figures
             print(f"{clip:<24}{name:<20}{_in_words(figures)}", file=sys.stderr)
@@ -101,7 +98,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _frames(stem: Path, count: int) -> list[Image]:
+def frames_of(stem: Path, count: int) -> list[Image]:
     """(H, W, 3) each, from one second after the beginning: many clips begin with black."""
     path = next(iter(sorted(stem.parent.glob(f"{stem.name}.*"))))
     with open_source(path, size=BOX) as source:
@@ -118,26 +115,26 @@ def _measure(clip: str, frames: list[Image], args: argparse.Namespace) -> dict[s
     found = {}
     with Stylizer.open(args.style, size=(width, height)) as stylizer:
         bare = [stylizer.paint(image) for image in frames]
-        found["ours"] = _figures(frames, bare, stylizer.paint)
+        found["ours"] = figures_of(frames, bare, stylizer.paint)
         stabiliser, another = Stabiliser(AMOUNT), Stabiliser(AMOUNT)
         calm = [stabiliser(image, painted) for image, painted in zip(frames, bare, strict=True)]
-        found["ours, stabilised"] = _figures(
+        found["ours, stabilised"] = figures_of(
             frames, calm, lambda image: another(image, stylizer.paint(image))
         )
         _check(clip, bare, calm)
         shown |= {"ours": bare[-1], "ours, stabilised": calm[-1]}
     for peer in args.peers:
-        paint = _peer(lines.SHARED / "peers" / f"{peer}.onnx", frames[0])
-        painted = [paint(image) for image in frames]
-        assert np.ptp(painted[-1]) > 100, peer
-        found[peer] = _figures(frames, painted, paint)
+        with opened(str(lines.SHARED / "peers" / f"{peer}.onnx")) as other:
+            painted = [other.paint(image) for image in frames]
+            assert np.ptp(painted[-1]) > 100, peer
+            found[peer] = figures_of(frames, painted, other.paint)
         shown[peer] = painted[-1]
     if args.pictures:
         _write(args.pictures / f"{clip}.png", list(shown.values()))
     return found
 
 
-def _figures(frames: list[Image], painted: Sequence[Image], paint: Paint) -> dict[str, float]:
+def figures_of(frames: list[Image], painted: Sequence[Image], paint: Paint) -> dict[str, float]:
     steady = steadiness(frames, painted)
     return {
         "warping_error": round(steady.warping_error, 3),
@@ -171,26 +168,6 @@ def _check(clip: str, bare: list[Image], calm: list[Image]) -> None:
 def _sharpness(images: Sequence[Image]) -> float:
     """Mean difference of neighbouring pixels, in levels."""
     return float(np.mean([np.abs(np.diff(image.astype(np.int16), axis=1)).mean() for image in images]))
-
-
-def _peer(path: Path, image: Image) -> Paint:
-    """A foreign network: float32 NCHW RGB in 0..255, in and out."""
-    model = path.read_bytes()
-    runner_of, device = backends.load("openvino")
-    tensor = _planes(image)
-    name = next(iter(inspect(model, path.name).inputs))
-    runner: Any = runner_of(model, {name: tensor}, precision="fp32", device=device, threads=2)
-
-    def paint(picture: Image) -> Image:
-        answer = next(iter(runner.run({name: _planes(picture)}).values()))[0].transpose(1, 2, 0)
-        height, width = picture.shape[:2]
-        return np.clip(answer[:height, :width] + 0.5, 0, 255).astype(np.uint8)
-
-    return paint
-
-
-def _planes(image: Image) -> np.ndarray:
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
 
 
 def _in_words(figures: dict[str, float]) -> str:

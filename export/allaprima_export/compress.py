@@ -42,7 +42,7 @@ from allaprima_train.generators.mobile import SIZES, Mobile, Size
 from allaprima_train.loop import train
 from allaprima_train.objectives.distill import DistillSettings
 from allaprima_train.prune import prune, size_of
-from allaprima_train.quality import pixels, structure_distance
+from allaprima_train.quality import pixels, see, structure_distance
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
 from allaprima_train.tables import Compress, Culture, Quality, Search, Temporal, Transfer
@@ -237,7 +237,7 @@ class Studio:
             painted = [painter.paint(photo) for photo in self.photos]
             near = [compare(one, wanted) for one, wanted in zip(painted, self.wanted, strict=True)]
             structure = [
-                structure_distance(eyes, pixels(one), pixels(photo))
+                structure_distance(see(eyes, pixels(one)), see(eyes, pixels(photo)))
                 for one, photo in zip(painted, self.photos, strict=True)
             ]
             found.append(

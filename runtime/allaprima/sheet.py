@@ -13,7 +13,7 @@ from .frame import Image
 from .pixels import fit, resize
 from .stylizer import Stylizer
 
-__all__ = ["BOX", "contact_sheet"]
+__all__ = ["BOX", "contact_sheet", "in_columns"]
 
 BOX = (640, 640)
 """Photographs are shrunk to fit into this (width, height): small enough to compare, large enough to see strokes."""
@@ -37,8 +37,14 @@ def contact_sheet(
         on_style(name)
         with Stylizer.open(path) as stylizer:
             columns[name] = [stylizer.paint(photo) for photo in small]
+    return in_columns(columns)
+
+
+def in_columns(columns: Mapping[str, Sequence[Image]]) -> Pictures.Image:
+    """One sheet of pictures (H, W, 3) uint8 RGB of any sizes: a column under each name, as many rows in each."""
+    rows = range(len(next(iter(columns.values()))))
     widths = [max(picture.shape[1] for picture in column) for column in columns.values()]
-    heights = [max(column[row].shape[0] for column in columns.values()) for row in range(len(small))]
+    heights = [max(column[row].shape[0] for column in columns.values()) for row in rows]
     sheet = Pictures.new(
         "RGB",
         (sum(widths) + _GAP * (len(widths) + 1), _LABEL + sum(heights) + _GAP * (len(heights) + 1)),

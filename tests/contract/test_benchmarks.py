@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-GPU = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+torch = pytest.importorskip("torch")
+
+from allaprima_train.recipe import load_recipe  # noqa: E402
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+GPU = BENCHMARKS / "gpu.py"
+SHARED = BENCHMARKS.parents[1] / "shared" / "data"
+
+
+def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def quality(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return imported("quality", monkeypatch)
 
 
 def test_without_a_card_the_gpu_benchmark_says_so_and_claims_nothing() -> None:
-    torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("there is a card: run benchmarks/gpu.py itself")
     done = subprocess.run(
@@ -24,10 +42,83 @@ def test_without_a_card_the_gpu_benchmark_says_so_and_claims_nothing() -> None:
 
 @pytest.mark.slow
 def test_every_step_of_the_gpu_benchmark_works_on_a_processor() -> None:
-    pytest.importorskip("torch")
     done = subprocess.run(
         [sys.executable, str(GPU), "--rehearse"], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert '"gpu": "none"' in done.stdout
     assert "these figures mean nothing" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the photographs and VGG-19 in ../shared/data")
+def test_the_quality_benchmark_measures_what_ships(tmp_path: Path) -> None:
+    sheet, wave = tmp_path / "sheet.png", SHARED / "styles" / "single" / "wave.jpg"
+    words = ["starry", "--style", wave, "--pictures", 2, "--frames", 0, "--sheet", sheet]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "quality.py"), *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    first, head, _, row = done.stdout.splitlines()
+    line = json.loads(first)
+    assert line["zero_exact"] is True
+    assert line["grid"]["within"]
+    assert 0.1 < line["structure"] < 0.6
+    assert line["goals"]["style at most the peer's 0.032"] is False  # it learned from another painting
+    assert head.count("|") == row.count("|")
+    assert sheet.is_file()
+
+
+def test_every_domain_of_a_network_is_compared_with_its_own_set(quality: ModuleType) -> None:
+    recipe = load_recipe(BENCHMARKS.parent / "recipes" / "stargan.toml")
+    looks = list(quality.looks(recipe, None))
+    assert [look.controls for look in looks] == [("domain=ink",), ("domain=blue-green",), ("domain=outline",)]
+    assert looks[0].pictures.grey
+    assert [look.pictures.pictures for look in quality.looks(recipe, ["mine"])] == [("mine",)]
+    single = load_recipe(BENCHMARKS.parent / "recipes" / "starry.toml")
+    assert [look.pictures.pictures for look in quality.looks(single, None)] == [(single.objective.style,)]
+    assert [look.pictures for look in quality.looks(None, None)] == [None]
+
+
+def test_a_goal_is_only_reached_where_everything_was_measured(quality: ModuleType) -> None:
+    figures = {
+        "gmac_720p": 7.2,
+        "grid": {"within": True},
+        "border": {"within": False},
+        "zero_exact": None,
+        "structure": 0.3,
+        "style": 0.04,
+    }
+    reached = quality.goals(figures, quality.PictureSet(("somewhere/wave.jpg",)))
+    assert [goal for goal, there in reached.items() if there] == [
+        "at most 9.4 GMAC",
+        "grid at most +1 dB",
+        "structure at most the peer's 0.317",
+    ]
+    assert len(quality.goals(figures, None)) == 4
+
+
+def test_the_distance_between_sets_is_that_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchmetrics")
+    sets = imported("sets", monkeypatch)
+    draw = torch.Generator().manual_seed(0)
+    known = {name: torch.randn(20, 8, generator=draw) + shift for name, shift in (("a", 1.0), ("b", 1.3))}
+    monkeypatch.setattr(sets, "pooled", lambda pictures, features: known["a" if pictures == ["a"] else "b"])
+    monkeypatch.setattr(sets.Pictures, "fromarray", lambda image: image)
+    found = sets.kid(["a"], ["b"], ["a"], None)
+
+    scale = known["a"].square().mean().sqrt()
+    x, y = (known[name].double() / scale for name in "ab")
+
+    def kernel(one, other):
+        return (one @ other.T / 8 + 1) ** 3
+
+    apart = 1 - torch.eye(20)  # unbiased: nothing is compared with itself
+    within = sum((kernel(one, one) * apart).sum() / (20 * 19) for one in (x, y))
+    assert found["kid"] == pytest.approx(float(within - 2 * kernel(x, y).mean()), abs=1e-3)
+    assert found["kid_untouched"] < found["kid"]
+    assert (found["squares_of_works"], found["squares"]) == (20, 20)

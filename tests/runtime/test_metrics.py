@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bundles import ramp
 
-from allaprima.metrics import IDENTICAL_DB, compare, psnr, ssim
+from allaprima.metrics import IDENTICAL_DB, compare, psnr, ssim, ssim_structure
 
 
 def test_equal_pictures_are_identical():
@@ -46,6 +46,14 @@ def test_ssim_equals_its_definition_window_by_window():
             )
     assert ssim(ours, theirs) == pytest.approx(np.mean(values), abs=1e-9)
     assert 0 < ssim(ours, theirs) < 1
+
+
+def test_the_structure_factor_is_blind_to_brightness_and_contrast_and_sees_what_is_upside_down():
+    waves = 128 + 60 * np.sin(np.arange(40) / 3)[None, :, None] * np.ones((30, 1, 3))
+    picture, fainter, inverted = (one.astype(np.uint8) for one in (waves, waves / 2 + 100, 255 - waves))
+    assert ssim_structure(picture, picture) == pytest.approx(1)
+    assert ssim_structure(fainter, picture) > 0.99 > 0.9 > ssim(fainter, picture)
+    assert ssim_structure(inverted, picture) < -0.7  # where a wave turns, windows are nearly flat
 
 
 def test_pictures_of_two_shapes_are_not_compared():

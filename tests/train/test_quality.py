@@ -36,12 +36,14 @@ def scene() -> np.ndarray:
 
 def test_a_picture_is_at_no_distance_from_itself(features: Path) -> None:
     net, x = load_features(features), quality.pixels(scene())
-    assert quality.structure_distance(net, x, x) == 0
+    seen = quality.see(net, x)
+    assert quality.structure_distance(seen, seen) == 0
+    assert quality.structure_distance(quality.see(net, x.rot90(2, (2, 3))), seen) > 0.5
     assert quality.edge_recall(scene(), scene()) == 1
     target = quality.StyleTarget(net, [Image.fromarray(scene()).resize((160, 128))])
     same = quality.pixels(np.asarray(Image.fromarray(scene()).resize((160, 128))))
-    assert quality.style_distance([quality.grams(net, same)], target) < 1e-6
-    assert quality.style_distance([quality.grams(net, 1 - same)], target) > 1e-3
+    assert quality.style_distance([quality.see(net, same).grams], target) < 1e-6
+    assert quality.style_distance([quality.see(net, 1 - same).grams], target) > 1e-3
 
 
 def test_edges_count_where_they_are_and_not_how_strong() -> None:
@@ -49,6 +51,13 @@ def test_edges_count_where_they_are_and_not_how_strong() -> None:
     assert quality.edge_recall(faint, scene()) > 0.9
     assert quality.edge_recall(np.roll(scene(), 2, axis=1), scene()) > 0.8  # within reach
     assert quality.edge_recall(np.rot90(scene(), 2).copy(), scene()) < 0.6
+
+
+def test_gradients_are_compared_by_where_they_are_strong() -> None:
+    assert quality.gradient_correlation(scene(), scene()) == pytest.approx(1, abs=1e-5)
+    assert quality.gradient_correlation(255 - scene() // 2, scene()) > 0.99
+    assert quality.gradient_correlation(np.rot90(scene(), 2).copy(), scene()) < 0.5
+    assert quality.gradient_correlation(np.full_like(scene(), 7), scene()) == 0
 
 
 def test_a_painter_that_does_nothing_is_as_steady_as_its_source() -> None:

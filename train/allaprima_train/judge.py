@@ -106,9 +106,9 @@ class Judge:
                 "edge_recall": quality.edge_recall(painted, answer),
             }
             with self._eyes():
-                one["structure_distance"] = quality.structure_distance(self.features, y, x)
-                if self.target is not None:
-                    grams.append(quality.grams(self.features, y))
+                styled, plain = quality.see(self.features, y), quality.see(self.features, x)
+            one["structure_distance"] = quality.structure_distance(styled, plain)
+            grams.append(styled.grams)
             if len(given) == 1 and number < STEADY_PICTURES and painted.shape == given[0].shape:
                 one["flicker"] = quality.flicker(paint, given[0])
                 one["drift"] = quality.drift(paint, given[0])

@@ -1,6 +1,7 @@
 """How good a painting is, in numbers. The training loop and the benchmarks measure with this file.
 
-    content     structure_distance (features), edge_recall, ssim, psnr_db: how much of the photograph is still there
+    content     structure_distance (features), edge_recall, gradient_correlation, ssim, psnr_db: how much of the
+                photograph is still there
     style       style_distance to the style's pictures
     temporal    flicker where a still picture only has a sensor's noise, drift where it moves
 
@@ -11,6 +12,7 @@ style. Definitions are fixed; benchmarks/quality.py and docs/quality.md compare 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -29,10 +31,13 @@ from .frame_model import to_unit
 
 __all__ = [
     "STYLE_SIZES",
+    "Seen",
     "StyleTarget",
     "drift",
     "edge_recall",
     "flicker",
+    "gradient_correlation",
+    "see",
     "structure_distance",
     "style_distance",
 ]
@@ -49,19 +54,28 @@ def pixels(image: Image, place: torch.device | str = "cpu") -> Tensor:
     return to_unit(torch.from_numpy(np.array(image)).to(place)).permute(2, 0, 1)[None]
 
 
-@torch.no_grad()
-def structure_distance(features: Vgg19, painted: Tensor, photo: Tensor) -> float:
-    """`losses.structure` of relu3_4 of two (1, 3, H, W) pictures: 0 the same, 1 unrelated."""
-    one, other = (features(x, (CONTENT_LAYER,))[CONTENT_LAYER] for x in (painted, photo))
-    return float(losses.structure(one, other))
+@dataclass(frozen=True)
+class Seen:
+    """A picture through the feature network."""
+
+    content: Tensor
+    """relu3_4, (1, 256, H/4, W/4)."""
+    grams: list[Tensor]
+    """(1, C, C) of the four style layers, at full and then at half size."""
 
 
 @torch.no_grad()
-def grams(features: Vgg19, x: Tensor) -> list[Tensor]:
-    """The Grams (1, C, C) of the four style layers of a (1, 3, H, W) picture at full and half size."""
-    levels = [features(F.avg_pool2d(x, level) if level > 1 else x, STYLE_LAYERS) for level in (1, 2)]
+def see(features: Vgg19, x: Tensor) -> Seen:
+    """Everything that is measured of a (1, 3, H, W) picture in [0, 1], in one look at each size."""
+    full, half = (features(one, STYLE_LAYERS) for one in (x, F.avg_pool2d(x, 2)))
     with torch.autocast(x.device.type, enabled=False):  # features may be bf16; in their sums it would show
-        return [losses.gram(level[layer]) for level in levels for layer in STYLE_LAYERS]
+        grams = [losses.gram(level[layer]) for level in (full, half) for layer in STYLE_LAYERS]
+    return Seen(full[CONTENT_LAYER], grams)
+
+
+def structure_distance(painted: Seen, photo: Seen) -> float:
+    """`losses.structure` of relu3_4 of two pictures of one size: 0 the same, 1 unrelated."""
+    return float(losses.structure(painted.content, photo.content))
 
 
 class StyleTarget:
@@ -72,13 +86,13 @@ class StyleTarget:
         place = next(features.buffers()).device
         for size in STYLE_SIZES:
             found = [
-                grams(features, pixels(np.array(shortened(picture, size)), place)) for picture in pictures
+                see(features, pixels(np.array(shortened(picture, size)), place)).grams for picture in pictures
             ]
             self.grams[size] = [torch.stack(one).mean(0) for one in zip(*found, strict=True)]
 
 
 def style_distance(paintings: Sequence[Sequence[Tensor]], target: StyleTarget) -> float:
-    """Of `grams` of some paintings: the mean over paintings and Grams of |G - G*|² / |G*|², at the style's best
+    """Of the Grams of some paintings: the mean over paintings and Grams of |G - G*|² / |G*|², at the style's best
     size."""
     by_size = []
     for wanted in target.grams.values():
@@ -109,6 +123,21 @@ def edges(image: Image) -> NDArray[np.uint8]:
     low, high = np.percentile(np.abs(across).astype(np.int32) + np.abs(down), (80, 93))
     found: NDArray[np.uint8] = np.asarray(cv2.Canny(across, down, max(1, low), max(2, high)), np.uint8)
     return found
+
+
+def gradient_correlation(painted: Image, photo: Image, sigma: float = 2.0) -> float:
+    """Pearson correlation, -1 to 1, of the gradient magnitudes of two (H, W, 3) uint8 pictures, of their luma after a
+    blur of `sigma` pixels: are the strong edges still the strong ones? A picture without any gives 0."""
+    one, other = (_gradients(image, sigma) for image in (painted, photo))
+    spread = float(one.std() * other.std())
+    return float(((one - one.mean()) * (other - other.mean())).mean() / spread) if spread else 0.0
+
+
+def _gradients(image: Image, sigma: float) -> NDArray[np.float32]:
+    """(H, W) magnitudes, in levels per pixel."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), sigma)
+    down, across = np.gradient(grey)
+    return np.asarray(np.hypot(down, across), np.float32)
 
 
 def flicker(paint: Callable[[Image], Image], photo: Image) -> float:

@@ -5,7 +5,7 @@ The exporter's parity, the golden check, training and the benchmarks all measure
 
 from __future__ import annotations
 
-from .pictures import IDENTICAL_DB, Difference, compare, psnr, ssim
+from .pictures import IDENTICAL_DB, Difference, compare, psnr, ssim, ssim_structure
 from .video import Steadiness, static_jitter, steadiness
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "compare",
     "psnr",
     "ssim",
+    "ssim_structure",
     "static_jitter",
     "steadiness",
 ]

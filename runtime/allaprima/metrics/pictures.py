@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..frame import Image
 
-__all__ = ["IDENTICAL_DB", "Difference", "compare", "psnr", "ssim"]
+__all__ = ["IDENTICAL_DB", "Difference", "compare", "psnr", "ssim", "ssim_structure"]
 
 IDENTICAL_DB = 100.0
 """PSNR of equal pictures, and the most that is ever reported: JSON has no infinity."""
@@ -47,24 +47,44 @@ def ssim(image: Image, reference: Image) -> float:
     K1 0.01, K2 0.03, L 255, the mean over the places where the whole window lies inside the picture. The
     paper compares grey pictures; ours become grey by the BT.601 weights, unrounded.
     """
+    mean_ours, mean_theirs, variance_ours, variance_theirs, covariance = _moments(image, reference)
+    similarity = ((2 * mean_ours * mean_theirs + _C1) * (2 * covariance + _C2)) / (
+        (mean_ours**2 + mean_theirs**2 + _C1) * (variance_ours + variance_theirs + _C2)
+    )
+    return float(similarity.mean())
+
+
+def ssim_structure(image: Image, reference: Image) -> float:
+    """The structure factor of SSIM alone, of the same windows: their mean correlation, -1 to 1.
+
+    s = (covariance + C3) / (deviation * deviation + C3) with C3 = C2 / 2, as in the paper. Brightness and contrast,
+    which a painting may change, do not count.
+    """
+    _, _, variance_ours, variance_theirs, covariance = _moments(image, reference)
+    deviations = np.sqrt(np.maximum(variance_ours, 0) * np.maximum(variance_theirs, 0))
+    return float(((covariance + _C2 / 2) / (deviations + _C2 / 2)).mean())
+
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_WINDOW = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+_WINDOW /= _WINDOW.sum()
+
+
+def _moments(image: Image, reference: Image) -> tuple[NDArray[np.float64], ...]:
+    """Of each window: both means, both variances and the covariance, (H - 10, W - 10) each."""
     _same_shape(image, reference)
     if min(image.shape[:2]) < _WINDOW.size:
         raise ValueError(f"SSIM's window is {_WINDOW.size} pixels wide; the picture is {image.shape[:2]}")
     ours, theirs = image @ _LUMA, reference @ _LUMA  # (H, W) float64
     mean_ours, mean_theirs = _blur(ours), _blur(theirs)
-    variance_ours = _blur(ours * ours) - mean_ours**2
-    variance_theirs = _blur(theirs * theirs) - mean_theirs**2
-    covariance = _blur(ours * theirs) - mean_ours * mean_theirs
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    similarity = ((2 * mean_ours * mean_theirs + c1) * (2 * covariance + c2)) / (
-        (mean_ours**2 + mean_theirs**2 + c1) * (variance_ours + variance_theirs + c2)
+    return (
+        mean_ours,
+        mean_theirs,
+        _blur(ours * ours) - mean_ours**2,
+        _blur(theirs * theirs) - mean_theirs**2,
+        _blur(ours * theirs) - mean_ours * mean_theirs,
     )
-    return float(similarity.mean())
-
-
-_LUMA = np.array([0.299, 0.587, 0.114])
-_WINDOW = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
-_WINDOW /= _WINDOW.sum()
 
 
 def _blur(grey: NDArray[np.float64]) -> NDArray[np.float64]:

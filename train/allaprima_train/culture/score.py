@@ -28,7 +28,7 @@ from ..data import read_picture
 from ..frame_model import to_unit
 from .descriptors import NAMES, PARTS, SIDE, Swatch, describe, palette
 
-__all__ = ["Departure", "Reference", "Score", "compare", "describe_picture", "measure"]
+__all__ = ["Departure", "Reference", "Score", "compare", "describe_image", "describe_picture", "measure"]
 
 FEWEST = 5  # works; of fewer, a spread says nothing
 
@@ -89,8 +89,12 @@ class Score:
 
 
 def describe_picture(path: Path) -> tuple[Vector, Pictures.Image]:
-    """The descriptors of a picture file at SIDE, and the picture at that size. Raises InputError."""
-    picture = read_picture(path)
+    """`describe_image` of a picture file. Raises InputError."""
+    return describe_image(read_picture(path))
+
+
+def describe_image(picture: Pictures.Image) -> tuple[Vector, Pictures.Image]:
+    """The descriptors of a picture in RGB at SIDE, and the picture at that size."""
     factor = SIDE / min(picture.size)
     size = (max(SIDE, round(picture.width * factor)), max(SIDE, round(picture.height * factor)))
     picture = picture.resize(size, Pictures.Resampling.LANCZOS)
