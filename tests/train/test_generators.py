@@ -127,6 +127,33 @@ def test_gram_is_the_formula() -> None:
     assert torch.allclose(losses.gram(features)[0], flat @ flat.T / (4 * 5 * 3))
 
 
+def test_gram_is_exact_under_autocast_and_so_is_its_gradient() -> None:
+    features = torch.rand(2, 8, 16, 16).bfloat16().requires_grad_()
+    exact = features.detach().double().requires_grad_()
+    flat = exact.reshape(2, 8, 256)
+    wanted = flat @ flat.transpose(1, 2) / (256 * 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = losses.gram(features)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), wanted, rtol=1e-6)
+    pull = torch.rand(2, 8, 8)
+    found.backward(pull)
+    wanted.backward(pull.double())
+    assert features.grad is not None
+    assert exact.grad is not None
+    off = (features.grad.double() - exact.grad).norm() / exact.grad.norm()
+    assert off < 3e-3  # what the features themselves are rounded by
+
+
+def test_gram_has_the_gradient_of_its_formula() -> None:
+    features = torch.rand(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    flat = features.reshape(2, 3, 20)
+    pull = torch.rand(2, 3, 3)
+    (wanted,) = torch.autograd.grad((flat @ flat.transpose(1, 2) / 60 * pull).sum(), features)
+    (found,) = torch.autograd.grad((losses.gram(features) * pull).sum(), features)
+    assert torch.allclose(found, wanted, rtol=1e-5)
+
+
 def test_unknown_generators_are_refused_by_name() -> None:
     with pytest.raises(UsageError, match="did you mean 'mobile'"):
         make_generator("mobil", "small")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,10 +46,35 @@ def structure(painted: Tensor, photo: Tensor) -> Tensor:
 
 
 def gram(features: Tensor) -> Tensor:
-    """G = F^T F / (h w c): (N, C, H, W) -> (N, C, C), fp32 (Gatys 2016)."""
+    """G = F^T F / (h w c): (N, C, H, W) -> (N, C, C), fp32 whatever the precision is around it (Gatys 2016).
+
+    In bf16 every entry would be rounded to 8 bits, 0.24 % of the whole Gram.
+    """
     count, channels, height, width = features.shape
-    flat = features.float().reshape(count, channels, height * width)
-    return flat @ flat.transpose(1, 2) / (height * width * channels)
+    flat = features.permute(0, 2, 3, 1).reshape(count, height * width, channels)  # as channels last lies
+    with torch.autocast(features.device.type, enabled=False):
+        products: Tensor = _Products.apply(flat)
+        return products / (height * width * channels)
+
+
+class _Products(torch.autograd.Function):
+    """(N, P, C) of any precision -> F^T F, (N, C, C) fp32; the gradient is of the precision of F.
+
+    autograd on its own takes two products for the gradient where F (G' + G'^T) is one. With this one in bf16, where the
+    features are, a Gram with an exact value takes half the time of one that is bf16 throughout.
+    """
+
+    @staticmethod
+    def forward(context: Any, flat: Tensor) -> Tensor:
+        context.save_for_backward(flat)
+        exact = flat.float()
+        return exact.transpose(1, 2) @ exact
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (flat,) = context.saved_tensors
+        back: Tensor = flat @ (gradient + gradient.transpose(1, 2)).to(flat.dtype)
+        return back
 
 
 def style(painted: Sequence[Tensor], target: Sequence[Tensor], *, reduce: bool = True) -> Tensor:
