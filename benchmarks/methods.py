@@ -7,7 +7,9 @@ that it never saw: photograph above, paintings below, a row for each position of
 VGG-19, as `losses.py` defines them: `structure`, how far the painting is from its photograph (0: the same, 1:
 unrelated), and `style`, how far its Grams are from the mean ones of the set that it learned from, beside the same
 for the untouched photographs. `pix2pix` needs pairs: its answers are what another network (candy.onnx of the shared
-peers, instance norm, 20 times the size) paints.
+peers, instance norm, 20 times the size) paints. `mixture` needs experts: the style that ships and one of wave.jpg,
+trained first for as many steps, unless --set 'mixture.experts=[...]' names others. Its sheet has their paintings
+above its own, its `style` is the distance to theirs, and `psnr_db` how near each of its ways to paint comes to them.
 """
 
 from __future__ import annotations
@@ -26,16 +28,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from allaprima.metrics import psnr
 from allaprima_train import losses
 from allaprima_train.data import read_picture
 from allaprima_train.features import Vgg19, load_features
-from allaprima_train.frame_model import FrameModel, to_unit
+from allaprima_train.frame_model import FrameModel, from_unit, to_unit
 from allaprima_train.generators.controls import as_tensors, positions
 from allaprima_train.loop import Step, train
 from allaprima_train.objectives import objective_streams
-from allaprima_train.recipe import Recipe, parse_recipe
+from allaprima_train.recipe import Recipe, load_recipe, parse_recipe
 from allaprima_train.run import Run
 from allaprima_train.streams import InTurn, Stream
+from allaprima_train.teachers import teacher
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 GRAMS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
@@ -60,6 +64,8 @@ def main() -> None:
     generator, _ = run.generator()
     photos = held_out()
     rows = painted(generator, photos)
+    if recipe.method == "mixture":
+        rows = {**by_experts(recipe, photos), **rows}
     sheet(photos, rows).save(run.folder / "sheet.png")
     wanted = styles(recipe, features)
     lines.report(
@@ -76,6 +82,7 @@ def main() -> None:
                 label: measured(row, photos, features, wanted.get(label, wanted[""]))
                 for label, row in rows.items()
             },
+            **nearness(recipe, rows),
             "sheet": str(run.folder / "sheet.png"),
         },
         keep=args.keep,
@@ -96,6 +103,8 @@ def shortened(args: argparse.Namespace) -> Recipe:
     if table["method"] == "pix2pix":
         folders = pairs(args.out / "pairs", 200)
         table["data"]["content"], own["target"] = [str(folders[0])], {"pictures": [str(folders[1])]}
+    if table["method"] == "mixture" and not any(one.startswith("mixture.experts") for one in args.overrides):
+        own["experts"] = ["starry", str(expert(args.out / "wave", args.steps, args.crop))]
     return parse_recipe(tomlkit.dumps(table), args.method, args.overrides)
 
 
@@ -120,6 +129,17 @@ def pairs(folder: Path, count: int) -> tuple[Path, Path]:
     return given, answers
 
 
+def expert(folder: Path, steps: int, crop: int) -> Path:
+    """A run that learned the strokes of wave.jpg; trained once."""
+    run = Run(folder)
+    if not run.weights_file.is_file():
+        chosen = {"data.crop": crop, "train.steps": steps, "train.ema": 0.98, "perceptual.style_size": 512}
+        overrides = [f"{key}={value}" for key, value in chosen.items()]
+        wave = f"perceptual.style={(lines.SHARED / 'styles' / 'single' / 'wave.jpg').as_posix()!r}"
+        train(load_recipe(RECIPES / "starry.toml", [*overrides, wave, "name=wave"]), run)
+    return folder
+
+
 def held_out() -> list[Tensor]:
     """Six Kodak photographs at half size: (1, H, W, 3) uint8."""
     files = sorted((lines.SHARED / "content" / "eval").glob("*.png"))[:6]
@@ -136,6 +156,29 @@ def painted(generator: Any, photos: list[Tensor]) -> dict[str, list[Tensor]]:
     }
 
 
+def by_experts(recipe: Recipe, photos: list[Tensor]) -> dict[str, list[Tensor]]:
+    """`expert=NAME` -> what each of the mixture's experts paints."""
+    found = {}
+    for name, place in zip(recipe.objective.names, recipe.objective.experts, strict=True):
+        teach = teacher(place, 1)
+        found[f"expert={name}"] = [
+            from_unit(teach(to_unit(photo).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)) for photo in photos
+        ]
+    return found
+
+
+def nearness(recipe: Recipe, rows: dict[str, list[Tensor]]) -> dict[str, dict[str, float]]:
+    """How near a mixture paints to each of its experts; nothing of other methods."""
+    if recipe.method != "mixture":
+        return {}
+    ways = ["default", *(f"domain={name}" for name in recipe.objective.names[1:])]
+    found = {}
+    for name, way in zip(recipe.objective.names, ways, strict=True):
+        pairs = zip(rows[way], rows[f"expert={name}"], strict=True)
+        found[name] = round(float(np.mean([psnr(a[0].numpy(), b[0].numpy()) for a, b in pairs])), 2)
+    return {"psnr_db": found}
+
+
 def sheet(photos: list[Tensor], rows: dict[str, list[Tensor]]) -> Image.Image:
     side = 384
     whole = Image.new("RGB", (side * len(photos), side * (1 + len(rows))), "white")
@@ -150,6 +193,17 @@ def sheet(photos: list[Tensor], rows: dict[str, list[Tensor]]) -> Image.Image:
 def styles(recipe: Recipe, features: Vgg19) -> dict[str, list[Tensor]]:
     """What paintings are compared with: the set that was learned from; of several, each for its own position."""
     streams = objective_streams(recipe)
+    if recipe.method == "mixture":
+        ways = [f"domain={name}" for name in recipe.objective.names]
+        grams = [
+            style_grams(Taught(streams["content"], place), features) for place in recipe.objective.experts
+        ]
+        found = dict(zip(ways, grams, strict=True))
+        found |= {way.replace("domain", "expert"): wanted for way, wanted in found.items()}
+        return found | {
+            "default": grams[0],
+            "": [torch.stack(layer).mean(0) for layer in zip(*grams, strict=True)],
+        }
     stream = streams["style"] if "style" in streams else streams["target"]
     found = {"": style_grams(stream, features)}
     if isinstance(stream, InTurn):
@@ -157,6 +211,18 @@ def styles(recipe: Recipe, features: Vgg19) -> dict[str, list[Tensor]]:
         found |= {name: style_grams(one, features) for name, one in zip(names, stream.streams, strict=True)}
         found["default"] = found[names[0]]
     return found
+
+
+class Taught:
+    """What a run or bundle paints of the samples of a stream: (3, side, side) uint8."""
+
+    pictures: tuple[Path, ...] = ()
+
+    def __init__(self, stream: Stream, place: str) -> None:
+        self.stream, self.teach = stream, teacher(place, 1)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return from_unit(self.teach(to_unit(self.stream[number][None])))[0]
 
 
 @torch.no_grad()

@@ -23,10 +23,10 @@ from allaprima_train.generators.branched import int8_kernel
 from allaprima_train.generators.mobile import Mobile, Size
 from allaprima_train.loop import train
 from allaprima_train.objectives import make_objective
-from allaprima_train.objectives.distill import teacher
 from allaprima_train.prune import prune, size_of
 from allaprima_train.recipe import Recipe, parse_recipe
 from allaprima_train.run import Run
+from allaprima_train.teachers import teacher
 
 Recipes = Callable[..., Recipe]
 

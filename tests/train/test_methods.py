@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from allaprima.errors import InputError, UsageError
 from allaprima_export.pipeline import export
 from allaprima_train.features import load_features
-from allaprima_train.generators import GENERATORS
+from allaprima_train.generators import GENERATORS, make_generator
 from allaprima_train.generators.controls import positions
 from allaprima_train.loop import to_batch, train
 from allaprima_train.objectives import (
@@ -43,7 +43,8 @@ STEPS = 10
 
 @pytest.fixture(scope="session")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`photos` with some grey, transparent and small pictures among them, and `answers` of the same names and sizes."""
+    """`photos` with some grey, transparent and small pictures among them, `answers` of the same names and sizes, and
+    two `runs` to learn from."""
     folder = tmp_path_factory.mktemp("sets")
     (folder / "photos").mkdir()
     (folder / "answers").mkdir()
@@ -53,6 +54,11 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         photo = photo.convert({1: "L", 2: "RGBA"}.get(number, "RGB"))
         photo.save(folder / "photos" / f"{number}.png")
         Image.fromarray(255 - picture(number, height, width)[::-1]).save(folder / "answers" / f"{number}.png")
+    for number, name in enumerate(("warm", "cold")):
+        torch.manual_seed(number)
+        run = Run(folder / "runs" / name)
+        run.begin(load_recipe(RECIPES[0].with_name("starry.toml"), ["generator.size=nano"]))
+        run.save_weights(make_generator("mobile", "nano"), {"step": "0"})
     return folder
 
 
@@ -86,6 +92,8 @@ def _shrink(settings: Any, sets: Path) -> None:
                 one[key] = [str(sets / "answers")]
             elif key == "style" and isinstance(value, str):
                 one[key] = str(sets / "answers" / "0.png")
+            elif key == "experts":
+                one[key] = [str(run) for run in sorted((sets / "runs").iterdir())]
             elif key == "discriminator_width":
                 one[key] = 8
             elif key in ("style_size", "short_side"):

@@ -53,6 +53,11 @@ class Run:
     folder: Path
 
     @property
+    def exists(self) -> bool:
+        """Whether the folder is one. A bundle has a recipe.toml, too."""
+        return self.recipe_file.is_file() and not (self.folder / "manifest.json").exists()
+
+    @property
     def recipe_file(self) -> Path:
         return self.folder / "recipe.toml"
 

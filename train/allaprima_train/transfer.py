@@ -53,8 +53,7 @@ def read_weights(source: str) -> Weights:
     run or bundle raises.
     """
     path = Path(source).expanduser()
-    if (path / "recipe.toml").is_file() and not (path / "manifest.json").is_file():
-        run = Run(path)
+    if (run := Run(path)).exists:
         generator, notes = run.generator()
         return Weights(generator.state_dict(), f"the run {run.recipe().name}, step {notes.get('step', '?')}")
     if path.suffix == ".safetensors":

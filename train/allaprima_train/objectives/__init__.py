@@ -76,6 +76,7 @@ OBJECTIVES = {
     "stylegan": (".stylegan", "StyleGanSettings", "StyleGan"),
     "fuse": (".fuse", "FuseSettings", "Fuse"),
     "restore": (".restore", "RestoreSettings", "Restore"),
+    "mixture": (".mixture", "MixtureSettings", "Mixture"),
 }
 
 

@@ -13,28 +13,25 @@ finished run, some hundred steps at a low rate are quantisation-aware fine-tunin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
-import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from allaprima.bundle import Bundle, find_style
 from allaprima.errors import UsageError
-from allaprima.stylizer import Stylizer
 
 from .. import losses
 from ..fake_int8 import Ranges, rounded
 from ..features import VGG19, Vgg19
-from ..frame_model import from_unit, paint, to_unit
+from ..frame_model import paint
 from ..generators import Generator, make_generator
 from ..generators.mobile import Mobile, Size
 from ..streams import Stream, content
+from ..teachers import teacher
 from .painting import as_seen, inside
 
 if TYPE_CHECKING:
@@ -122,48 +119,3 @@ class Distill:
             "detail": losses.charbonnier(losses.laplacian(painted), losses.laplacian(wanted)),
             "look": torch.stack(look).mean(),
         }
-
-
-def teacher(name: str, scale: int) -> Callable[[Tensor], Tensor]:
-    """(N, 3, H, W) float in [0, 1] -> what the run or bundle paints of it, (N, 3, s·H, s·W).
-
-    Raises InputError, BundleError, UsageError for what is neither, or does not paint `scale` times as large.
-    """
-    from ..run import Run
-
-    path = Path(name).expanduser()
-    if Run(path).recipe_file.is_file() and Run(path).weights_file.is_file():
-        return _of_run(Run(path).generator()[0], name, scale)
-    bundle = Bundle.open(find_style(name))
-    if bundle.manifest.geometry.scale != scale:
-        raise _other_scale(name, bundle.manifest.geometry.scale, scale)
-    stylizer = Stylizer.open(bundle)
-
-    def painted(photos: Tensor) -> Tensor:
-        images = from_unit(photos.detach().cpu()).permute(0, 2, 3, 1).numpy()
-        answers = np.stack([stylizer.paint(np.ascontiguousarray(image)) for image in images])
-        return to_unit(torch.from_numpy(answers)).permute(0, 3, 1, 2).to(photos.device)
-
-    return painted
-
-
-def _of_run(network: nn.Module, name: str, scale: int) -> Callable[[Tensor], Tensor]:
-    known = cast(Generator, network)
-    if known.scale != scale:
-        raise _other_scale(name, known.scale, scale)
-    plain = known.folded().eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def painted(photos: Tensor) -> Tensor:
-        if next(plain.parameters()).device != photos.device:
-            plain.to(photos.device)
-        return paint(plain, photos)
-
-    return painted
-
-
-def _other_scale(name: str, theirs: int, ours: int) -> UsageError:
-    return UsageError(
-        "E_SETTING",
-        f"{name} cannot teach this generator",
-        f"it paints {theirs} times as large, the student {ours} times",
-    )
