@@ -6,7 +6,9 @@ import torch
 from PIL import Image
 
 from allaprima_train import losses
+from allaprima_train.data import prepared
 from allaprima_train.features import Vgg19
+from allaprima_train.recipe import PictureSet
 from allaprima_train.style_targets import StyleTargets, grams, levels, patches
 
 LAYERS = ("relu1_1", "relu2_1")
@@ -56,6 +58,17 @@ def test_mean_is_between_and_drawn_is_each_of_them_in_turn(network: Vgg19) -> No
     seen = {round(float(losses.style(red, drawn.chosen(red))), 3) for _ in range(20)}
     assert len(seen) == 2
     assert min(seen) == 0
+
+
+def test_a_set_of_pictures_is_trimmed_and_greyed_before_it_is_learned_from() -> None:
+    framed = Image.new("RGB", (100, 100), (255, 0, 0))
+    framed.paste((10, 120, 200), (10, 20, 70, 95))
+    inner = np.array(prepared(framed, PictureSet(("p",), trim=(0.2, 0.3, 0.05, 0.1))))
+    assert inner.shape == (75, 60, 3)
+    assert (inner == (10, 120, 200)).all()
+    grey = np.array(prepared(framed, PictureSet(("p",), grey=True)))
+    assert grey.shape == (100, 100, 3)
+    assert (grey == grey[..., :1]).all()
 
 
 def test_patches_are_inside_the_picture_and_the_same_for_the_same_seed() -> None:

@@ -69,11 +69,11 @@ def same_weights(one: Run, other: Run) -> bool:
     return left_notes == right_notes and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("workers", "optimiser"), [(0, "adam"), (1, "adam"), (0, "soap")])
 def test_an_interrupted_training_goes_on_exactly(
-    recipe: Recipes, features: Path, tmp_path: Path, workers: int
+    recipe: Recipes, features: Path, tmp_path: Path, workers: int, optimiser: str
 ) -> None:
-    made = recipe(f"data.workers={workers}")
+    made = recipe(f"data.workers={workers}", f'train.optimiser="{optimiser}"', "train.steps=14")
     whole = train(made, Run(tmp_path / "whole"), features=features)
     parts = Run(tmp_path / "parts")
     train(made, parts, features=features, stop_at=5)

@@ -25,7 +25,7 @@ from allaprima.sources.pictures import PictureSource
 
 from .recipe import Data, PictureSet
 
-__all__ = ["Crops", "Cut", "find_pictures", "fingerprint", "read_picture", "split"]
+__all__ = ["Crops", "Cut", "find_pictures", "fingerprint", "prepared", "read_picture", "split"]
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,21 @@ class Cut:
         if self.grey:
             crop = crop.convert("L").convert("RGB")
         return np.array(crop)
+
+
+def prepared(picture: Pictures.Image, pictures: PictureSet) -> Pictures.Image:
+    """The whole of a picture of a set, as the set says: trimmed, and without colour."""
+    top, right, bottom, left = pictures.trim
+    width, height = picture.size
+    inner = picture.crop(
+        (
+            round(width * left),
+            round(height * top),
+            round(width * (1 - right)),
+            round(height * (1 - bottom)),
+        )
+    )
+    return inner.convert("L").convert("RGB") if pictures.grey else inner
 
 
 class Crops:

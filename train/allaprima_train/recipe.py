@@ -104,12 +104,15 @@ class Train:
     """Optimiser steps. A thousand show whether it works; the last quarter, at a falling rate, polishes."""
     batch: Annotated[int, Ge(1)] = 4
     learning_rate: Annotated[float, Gt(0)] = 1e-3
-    """Peak of Adam's rate: reached after `warmup` steps, then falling by the `schedule`."""
+    """Peak of the optimiser's rate: reached after `warmup` steps, then falling by the `schedule`."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """`cosine`: half a cosine down to 2 %. `linear`: the peak for half of the steps, then a straight line to 0, as
     the adversarial methods were published with. `constant`: the peak to the end."""
+    optimiser: Literal["adam", "soap"] = "adam"
+    """`soap`: steps that cost more and lead farther; with betas = [0.9, 0.95] and three times adam's rate. For small
+    networks without an adversary."""
     betas: tuple[Beta, Beta] = (0.9, 0.99)
-    """Memory of Adam's two averages. Adversarial methods take [0.5, 0.99]: the opponent changes, forget sooner.
+    """Memory of the two averages. Adversarial methods take [0.5, 0.99]: the opponent changes, forget sooner.
     The 0.999 they were published with lets one odd gradient move a weight up to 16 times the rate."""
     warmup: Annotated[int, Ge(0)] = 50
     gradient_clip: Annotated[float, Gt(0)] = 1.0

@@ -15,6 +15,7 @@ from allaprima.errors import InputError, QualityError, UsageError
 
 from .adapters import is_adapter, merged
 from .objectives import Objective
+from .optimisers import make_optimiser, put_together, taken_apart
 from .recipe import Train
 from .run import Run, load_strictly
 from .tables import Transfer
@@ -62,15 +63,7 @@ class State:
             if name.startswith("generator")
         }
         self.moving = self._what_moves()
-        self.optimisers = {
-            player: torch.optim.AdamW(
-                [{"params": list(group), "share": share} for share, group in groups.items()],
-                lr=settings.learning_rate,
-                betas=settings.betas,
-                weight_decay=settings.weight_decay,
-            )
-            for player, groups in self.moving.items()
-        }
+        self.optimisers = {player: make_optimiser(settings, groups) for player, groups in self.moving.items()}
         self.done = 0  # steps; the rate is a function of it, so that the schedule has no state of its own
         self.factors: dict[str, float] = {}
         """Of loss terms whose weight is steered; the others' is 1."""
@@ -140,10 +133,10 @@ class State:
         tensors = {f"network.{name}": t for name, t in self.objective.networks.state_dict().items()}
         for name, average in self.averages.items():
             tensors |= {f"{_average(name)}{key}": t for key, t in average.state_dict().items()}
-        for name, optimiser in self.optimisers.items():
-            for index, slots in optimiser.state_dict()["state"].items():
-                tensors |= {f"optimiser.{name}.{index}.{slot}": value for slot, value in slots.items()}
         state = {"step": self.done, "factors": self.factors, "remembered": self.remembered}
+        for name, optimiser in self.optimisers.items():
+            found, state[f"optimiser.{name}"] = taken_apart(optimiser, f"optimiser.{name}.")
+            tensors |= found
         run.save_checkpoint(tensors, {**state, **self.origin})
 
     def load(self, run: Run) -> dict[str, tuple[str, str]]:
@@ -178,11 +171,7 @@ class State:
         for name, average in self.averages.items():
             load_strictly(average, under(tensors, _average(name)), str(run.folder))
         for name, optimiser in self.optimisers.items():
-            slots: dict[int, dict[str, Tensor]] = {}
-            for key, value in under(tensors, f"optimiser.{name}.").items():
-                index, slot = key.split(".", 1)
-                slots.setdefault(int(index), {})[slot] = value
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+            put_together(optimiser, tensors, state[f"optimiser.{name}"])
         self.done = int(state["step"])
         if "init_from" in state:
             self.origin["init_from"] = state["init_from"]

@@ -31,10 +31,11 @@ from torch import Tensor, nn
 from allaprima.errors import InputError
 
 from .. import losses
-from ..data import find_pictures, read_picture
+from ..data import find_pictures, prepared, read_picture
 from ..features import VGG19, Vgg19
 from ..frame_model import paint
 from ..generators import Generator, make_generator
+from ..recipe import PictureSet
 from ..streams import Stream, content
 from ..style_targets import Follow, StyleTargets, grams, levels, patches
 from .painting import Steadiness, as_seen, inside, steady
@@ -52,8 +53,9 @@ CONTENT_LAYER = "relu3_4"
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualSettings(Steadiness):
-    style: str | tuple[str, ...]
-    """The style picture; or several of one style: a folder, or a list of files and folders."""
+    style: str | tuple[str, ...] | PictureSet
+    """The style picture; or several of one style: a folder, a list of files and folders, or a table with `pictures`,
+    `trim` and `grey`."""
     patches: Annotated[int, Ge(0)] = 0
     """Squares drawn from each picture, which count instead of it; 0: the whole picture."""
     patch_size: Annotated[int, Ge(64)] = 256
@@ -116,11 +118,14 @@ class Perceptual:
 
     def _pictures(self) -> list[Pictures.Image]:
         """The style's pictures, each with `style_size` as its short side. Raises InputError E_STYLE_PICTURE."""
-        style = self.settings.style
-        if isinstance(style, str) and not Path(style).expanduser().is_dir():
-            paths = [Path(style).expanduser()]  # one file: what is wrong with it, reading it says best
+        chosen = self.settings.style
+        if not isinstance(chosen, PictureSet):
+            chosen = PictureSet((chosen,) if isinstance(chosen, str) else chosen)
+        if isinstance(self.settings.style, str) and not Path(self.settings.style).expanduser().is_dir():
+            # one file: what is wrong with it, reading it says best
+            paths = [Path(self.settings.style).expanduser()]
         else:
-            paths = find_pictures((style,) if isinstance(style, str) else style, "[perceptual] style")
+            paths = find_pictures(chosen.pictures, "[perceptual] style")
         pictures = []
         for path in paths:
             try:
@@ -132,6 +137,7 @@ class Perceptual:
                     error.why,
                     "correct [perceptual] style in the recipe",
                 ) from None
+            picture = prepared(picture, chosen)
             factor = self.settings.style_size / min(picture.size)
             size = (round(picture.width * factor), round(picture.height * factor))
             pictures.append(picture.resize(size))
