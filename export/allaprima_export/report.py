@@ -5,8 +5,6 @@ No file beside it, nothing loaded from anywhere. Pictures are stored without los
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -19,6 +17,7 @@ from allaprima.files import write_whole
 from allaprima.frame import Image
 from allaprima.manifest import Manifest
 from allaprima.metrics import compare
+from allaprima.reports import address, page, sliders
 
 from .measures import worst_tile
 from .parity import FloatPainter, Painter, Panel
@@ -49,8 +48,7 @@ def write_report(
     everything = [*made, *dropped]
     lineage = manifest.lineage
     tools = ", ".join(f"{name} {version}" for name, version in manifest.tool.items())
-    page = Template((files(__package__) / "report.html").read_text(encoding="utf-8")).substitute(
-        title=escape(manifest.title),
+    body = Template((files(__package__) / "report.html").read_text(encoding="utf-8")).substitute(
         about=escape(
             f"{manifest.name}: {lineage.network}, {lineage.parameters:,} parameters, {lineage.gmac_720p:g} GMAC at "
             f"1280x720; {lineage.method}, {lineage.steps:,} steps. Exported {manifest.created[:10]} by {tools}."
@@ -63,7 +61,7 @@ def write_report(
         pictures="\n".join(_pictures(name, everything, panel) for name in _shown(panel)),
         notes="".join(f"<p>Note: {escape(note)}</p>\n" for note in notes),
     )
-    write_whole(path, page.encode())
+    write_whole(path, page(f"{manifest.title}: export report", body))
 
 
 def _row(one: Made) -> str:
@@ -120,7 +118,6 @@ def _shown(panel: Panel) -> list[str]:
 
 def _pictures(name: str, everything: Sequence[Made], panel: Panel) -> str:
     reference = _cut(panel.references[name])
-    first = _data(reference)
     figures = []
     for one in everything:
         if one.fixed is not None or one.edges == "planes" or one.profile == "float":
@@ -128,20 +125,18 @@ def _pictures(name: str, everything: Sequence[Made], panel: Panel) -> str:
         kind = FloatPainter if one.edges == "float" else Painter
         backend = one.made_for[0] if one.made_for else "ort"
         painter = kind(one.model.SerializeToString(), backend, one.precision, panel.controls)
-        figures.append(_figure(one, first, reference, _cut(painter.paint(panel.pictures[name]))))
+        figures.append(_figure(one, reference, _cut(painter.paint(panel.pictures[name]))))
     return f"<h3>{escape(name)}</h3>\n<div class=row>{''.join(figures)}</div>"
 
 
-def _figure(one: Made, first: str, reference: Image, styled: Image) -> str:
+def _figure(one: Made, reference: Image, styled: Image) -> str:
     found = compare(styled, reference)
     apart = np.abs(styled.astype(np.int16) - reference)
     error = np.clip(apart * GAIN, 0, 255).astype(np.uint8)
     name = escape(one.name)
     return (
-        f'<figure><div class=compare><img src="{first}" alt="painted by the trained network">'
-        f'<img src="{_data(styled)}" alt="painted by {name}"><span>torch</span><span>{name}</span></div>'
-        f'<input type=range min=0 max=100 value=50 aria-label="line between torch and {name}">'
-        f'<img class=error src="{_data(error)}" alt="difference of {name}, {GAIN} times">'
+        f"<figure>{sliders({'torch': reference, one.name: styled})}"
+        f'<img class=error src="{address(error)}" alt="difference of {name}, {GAIN} times">'
         f"<figcaption><b>{name}</b>{' (dropped)' if one.why_not else ''}: PSNR {found.psnr_db:.1f} dB, SSIM "
         f"{found.ssim:.4f}, worst tile {worst_tile(styled, reference):.1f} dB, largest difference "
         f"{found.max_difference}</figcaption></figure>"
@@ -153,12 +148,3 @@ def _cut(image: Image) -> Image:
     height, width = image.shape[:2]
     top, left = max(0, (height - SHOWN[1]) // 2), max(0, (width - SHOWN[0]) // 2)
     return np.ascontiguousarray(image[top : top + SHOWN[1], left : left + SHOWN[0]])
-
-
-def _data(image: Image) -> str:
-    """A `data:` address of the picture, WebP without loss."""
-    from PIL import Image as Pictures
-
-    stored = io.BytesIO()
-    Pictures.fromarray(image).save(stored, format="WEBP", lossless=True, method=3)
-    return f"data:image/webp;base64,{base64.b64encode(stored.getvalue()).decode()}"

@@ -65,6 +65,14 @@ class Draft:
             raise write_error(given, error) from error
         self._open = True
 
+    def write(self, data: bytes) -> None:
+        """The whole content at once, and `commit`. Raises OutputError."""
+        try:
+            self.temp.write_bytes(data)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        self.commit()
+
     def commit(self) -> None:
         """Give the finished file its name. Durable when this returns.
 
@@ -141,10 +149,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """`data` as the file `path`, complete or not at all; a file that is there is replaced. Raises OutputError."""
     draft = Draft(path, overwrite=True)
     try:
-        draft.temp.write_bytes(data)
-        draft.commit()
-    except OSError as error:
-        raise write_error(path, error) from error
+        draft.write(data)
     finally:
         draft.discard()
 

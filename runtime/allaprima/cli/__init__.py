@@ -27,6 +27,7 @@ ORDER = [
     "run",
     "live",
     "panorama",
+    "compare",
     "styles",
     "cameras",
     "doctor",
