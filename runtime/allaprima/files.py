@@ -14,6 +14,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 
 from .errors import OutputError
@@ -55,10 +56,12 @@ class Draft:
         except OSError as error:
             raise write_error(given, error) from error
         # short, because a name may have 255 bytes and this one adds some; with the extension, which chooses the format
-        self.temp = self.path.with_name(
-            f".{self.path.stem[:40]}.{secrets.token_hex(4)}.part{self.path.suffix}"
-        )
+        ours = f".{self.path.stem[:40]}.{name}."
+        self.temp = self.path.with_name(f"{ours}{secrets.token_hex(4)}.part{self.path.suffix}")
         try:
+            if self._lock.held:  # nobody else writes this output: what lies there is of a job that was killed
+                for left in self.path.parent.glob(f"{escape(ours)}*.part{escape(self.path.suffix)}"):
+                    left.unlink(missing_ok=True)
             os.close(os.open(self.temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except OSError as error:
             self._lock.release()
@@ -181,11 +184,15 @@ def write_error(path: str | Path, error: OSError) -> OutputError:
 
 class Lock:
     """A file that one job at a time can hold. The system lets go of it when the job ends, however it ends: killed,
-    or by a power cut."""
+    or by a power cut.
+
+    `held` is False where the file system has no locks: another job may hold it, too.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises FileExistsError where another job holds it."""
         self._path = path
+        self.held = True
         if sys.platform == "win32":  # gone when it is closed, which Windows does for a killed process, too
             self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_TEMPORARY)
             return
@@ -199,7 +206,8 @@ class Lock:
                 os.close(self._file)
                 raise FileExistsError(errno.EEXIST, "locked", str(path)) from error
             except OSError:
-                return  # a file system without locks; no two drafts have one name, so nothing is mixed up
+                self.held = False  # no two drafts have one name, so nothing is mixed up
+                return
             if _is_file(self._file, path):
                 return
             os.close(

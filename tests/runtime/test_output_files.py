@@ -116,7 +116,9 @@ def test_two_jobs_on_one_output_do_not_meet(out: Path) -> None:
     assert list(out.iterdir()) == []
 
 
-def test_the_lock_of_a_killed_job_is_taken_over_and_a_living_one_respected(out: Path) -> None:
+def test_the_lock_of_a_killed_job_is_taken_over_with_what_it_left_and_a_living_one_respected(
+    out: Path,
+) -> None:
     script = (
         "import sys; from allaprima.files import Draft; Draft(sys.argv[1]); print('held', flush=True);"
         "sys.stdin.read()"
@@ -127,7 +129,15 @@ def test_the_lock_of_a_killed_job_is_taken_over_and_a_living_one_respected(out: 
         assert other.stdout.readline() == b"held\n"
         assert code_of(out / "a.bin") == "E_OUTPUT_BUSY"
         other.kill()
-    Draft(out / "a.bin").discard()
+    [left] = out.glob(".*.part.bin")
+    near = Draft(out / "a.a.bin")  # in the making, and its name contains ours
+    draft = Draft(out / "a.bin")
+    assert not left.exists()
+    assert draft.temp.exists()
+    assert near.temp.exists()
+    draft.discard()
+    near.discard()
+    assert list(out.iterdir()) == []
 
 
 def test_many_jobs_that_find_the_lock_of_a_killed_one_do_not_all_take_it(out: Path) -> None:
