@@ -15,7 +15,6 @@ above its own, its `style` is the distance to theirs, and `psnr_db` how near eac
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -25,6 +24,7 @@ import lines
 import numpy as np
 import tomlkit
 import torch
+import trained
 from PIL import Image
 from torch import Tensor
 
@@ -41,25 +41,16 @@ from allaprima_train.run import Run
 from allaprima_train.streams import InTurn, Stream
 from allaprima_train.teachers import teacher
 
-RECIPES = Path(__file__).parents[1] / "recipes"
 GRAMS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
 
 
 def main() -> None:
-    parser = lines.arguments(__doc__)
-    parser.add_argument("method", help="a recipe in recipes/, without .toml")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--crop", type=int, default=64)
-    parser.add_argument("--out", type=Path, default=Path("runs/methods"))
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
-    args = parser.parse_args()
-    if not lines.SHARED.is_dir():
-        sys.exit(f"cannot train: there are no pictures in {lines.SHARED}")
+    args = trained.arguments(__doc__, steps=300)
     features = load_features()
     recipe = shortened(args)
     seen: list[Step] = []
     began = time.perf_counter()
-    run = train(recipe, Run(args.out / args.method), on_step=seen.append)
+    run = train(recipe, Run(args.out / args.recipe), on_step=seen.append)
     seconds = time.perf_counter() - began
     generator, _ = run.generator()
     photos = held_out()
@@ -71,8 +62,7 @@ def main() -> None:
     lines.report(
         "methods",
         {
-            "what": f"{args.method}, {recipe.generator.network}-{recipe.generator.size}, {args.steps} steps of "
-            f"{recipe.train.batch} x {recipe.data.crop} px",
+            "what": trained.in_words(args.recipe, recipe),
             "machine": lines.machine(),
             "versions": lines.versions("torch"),
             "seconds": round(seconds, 1),
@@ -91,7 +81,7 @@ def main() -> None:
 
 def shortened(args: argparse.Namespace) -> Recipe:
     """The method's recipe for some minutes on two processors."""
-    table: dict[str, Any] = tomllib.loads((RECIPES / f"{args.method}.toml").read_text("utf-8"))
+    table: dict[str, Any] = tomllib.loads(trained.recipe_file(args.recipe).read_text("utf-8"))
     table["data"] |= {"crop": args.crop, "context": 16, "workers": 1}
     table["train"] |= {"steps": args.steps, "ema": 0.98, "sample_every": args.steps, "save_every": args.steps}
     own = table[table["method"]]
@@ -105,7 +95,7 @@ def shortened(args: argparse.Namespace) -> Recipe:
         table["data"]["content"], own["target"] = [str(folders[0])], {"pictures": [str(folders[1])]}
     if table["method"] == "mixture" and not any(one.startswith("mixture.experts") for one in args.overrides):
         own["experts"] = ["starry", str(expert(args.out / "wave", args.steps, args.crop))]
-    return parse_recipe(tomlkit.dumps(table), args.method, args.overrides)
+    return parse_recipe(tomlkit.dumps(table), args.recipe, args.overrides)
 
 
 def pairs(folder: Path, count: int) -> tuple[Path, Path]:
@@ -136,14 +126,13 @@ def expert(folder: Path, steps: int, crop: int) -> Path:
         chosen = {"data.crop": crop, "train.steps": steps, "train.ema": 0.98, "perceptual.style_size": 512}
         overrides = [f"{key}={value}" for key, value in chosen.items()]
         wave = f"perceptual.style={(lines.SHARED / 'styles' / 'single' / 'wave.jpg').as_posix()!r}"
-        train(load_recipe(RECIPES / "starry.toml", [*overrides, wave, "name=wave"]), run)
+        train(load_recipe(trained.recipe_file("starry"), [*overrides, wave, "name=wave"]), run)
     return folder
 
 
 def held_out() -> list[Tensor]:
     """Six Kodak photographs at half size: (1, H, W, 3) uint8."""
-    files = sorted((lines.SHARED / "content" / "eval").glob("*.png"))[:6]
-    return [torch.from_numpy(np.array(read_picture(path).reduce(2)))[None] for path in files]
+    return [torch.from_numpy(np.array(read_picture(path).reduce(2)))[None] for path in trained.held_out()]
 
 
 @torch.no_grad()

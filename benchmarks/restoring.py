@@ -11,13 +11,12 @@ photograph: what goes in above what comes out, at its real resolution.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
 import lines
 import numpy as np
 import torch
+import trained
 from PIL import Image as Pictures
 
 from allaprima.metrics import compare
@@ -28,20 +27,11 @@ from allaprima_train.objectives import shown_pictures
 from allaprima_train.recipe import Recipe, load_recipe
 from allaprima_train.run import Run
 
-RECIPES = Path(__file__).parents[1] / "recipes"
 SIDE = 384
 
 
 def main() -> None:
-    parser = lines.arguments(__doc__)
-    parser.add_argument("recipe", help="a recipe in recipes/, without .toml")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--crop", type=int, default=64)
-    parser.add_argument("--out", type=Path, default=Path("runs/methods"))
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
-    args = parser.parse_args()
-    if not lines.SHARED.is_dir():
-        sys.exit(f"cannot train: there are no pictures in {lines.SHARED}")
+    args = trained.arguments(__doc__, steps=600)
     recipe = shortened(args)
     began = time.perf_counter()
     run = train(recipe, Run(args.out / args.recipe))
@@ -49,7 +39,7 @@ def main() -> None:
     generator, _ = run.generator()
     model = FrameModel(generator.folded()).eval()  # type: ignore[operator]
     columns, before, after = [], [], []
-    for number, path in enumerate(sorted((lines.SHARED / "content" / "eval").glob("*.png"))[:6]):
+    for number, path in enumerate(trained.held_out()):
         photo = read_picture(path)
         photo.thumbnail((SIDE, SIDE))
         given = shown_pictures(recipe, np.array(photo), number)  # (K, H, W, 3)
@@ -65,8 +55,7 @@ def main() -> None:
     lines.report(
         "restoring",
         {
-            "what": f"{args.recipe}, {recipe.generator.network}-{recipe.generator.size}, {args.steps} steps of "
-            f"{recipe.train.batch} x {recipe.data.crop} px",
+            "what": trained.in_words(args.recipe, recipe),
             "machine": lines.machine(),
             "versions": lines.versions("torch"),
             "seconds": round(seconds, 1),
@@ -81,7 +70,7 @@ def shortened(args: argparse.Namespace) -> Recipe:
     """The recipe for some minutes on two processors."""
     steps = [f"train.{key}={args.steps}" for key in ("steps", "sample_every", "save_every")]
     short = [f"data.crop={args.crop}", "train.ema=0.98", *steps]
-    return load_recipe(RECIPES / f"{args.recipe}.toml", [*short, *args.overrides])
+    return load_recipe(trained.recipe_file(args.recipe), [*short, *args.overrides])
 
 
 def sheet(columns: list[np.ndarray]) -> Pictures.Image:
