@@ -291,6 +291,21 @@ def test_grey_and_trim_are_of_the_set(sets, tmp_path) -> None:
         small("cut", sets, "cut.style.trim=[0.5, 0, 0.5, 0]")
 
 
+def test_stretch_makes_ink_on_dark_silk_ink_on_paper(sets, tmp_path) -> None:
+    silk = np.full((100, 100, 3), (120, 100, 80), np.uint8)
+    silk[40:60] = (70, 50, 30)  # a stroke
+    silk[:10], silk[-10:] = 0, 255  # a mount that is darker and lighter than both
+    Image.fromarray(silk).save(tmp_path / "silk.png")
+    crop = lambda *more: objective_streams(  # noqa: E731 - one expression
+        small("cut", sets, f"cut.style.pictures=['{tmp_path / 'silk.png'}']", "cut.style.grey=true", *more)
+    )["style"][0]
+    trim = "cut.style.trim=[0.15, 0.0, 0.15, 0.0]"
+    faded, stretched = crop(trim), crop(trim, "cut.style.stretch=true")
+    assert int(faded.max()) - int(faded.min()) < 80
+    assert int(stretched.max()) > 225
+    assert int(stretched.min()) < 30
+
+
 def test_coarse_to_fine_learns_its_coarse_half_alone_at_first(sets, features) -> None:
     chosen = ("generator.network=coarse-to-fine", "generator.size=small", "pix2pix.coarse_steps=1")
     recipe = small("pix2pix", sets, *chosen, "data.crop=96")

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image as Pictures
+from PIL import ImageOps
 from torch import Tensor
 
 from allaprima.errors import InputError
@@ -98,6 +99,7 @@ class Cut:
     short_side: int = 0
     trim: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     grey: bool = False
+    stretch: bool = False
 
     @classmethod
     def of_content(cls, data: Data) -> Cut:
@@ -106,13 +108,18 @@ class Cut:
 
     @classmethod
     def of_set(cls, pictures: PictureSet, side: int) -> Cut:
-        return cls(side, pictures.zoom, pictures.flip, pictures.short_side, pictures.trim, pictures.grey)
+        chosen = pictures
+        return cls(
+            side, chosen.zoom, chosen.flip, chosen.short_side, chosen.trim, chosen.grey, chosen.stretch
+        )
 
     def __call__(self, picture: Pictures.Image, chance: np.random.Generator) -> Image:
         """(side, side, 3) uint8 RGB. A picture smaller than the crop is enlarged to it, never padded."""
         top, right, bottom, left = self.trim
         x, y = picture.width * left, picture.height * top
         width, height = picture.width * (1 - right) - x, picture.height * (1 - bottom) - y
+        if self.stretch:
+            picture = _stretched(picture, (x, y, x + width, y + height))
         scale = self.short_side / min(width, height) if self.short_side else 1.0
         side = min(self.side / (scale * chance.uniform(*self.zoom)), width, height)
         x += chance.uniform(0, width - side)
@@ -185,3 +192,11 @@ class Crops:
             f"the first is {self.pictures[0]}",
             "the warnings above say why each cannot",
         )
+
+
+def _stretched(picture: Pictures.Image, box: tuple[float, float, float, float]) -> Pictures.Image:
+    """Its darkest hundredth within `box` black, its lightest white, all colours by the same curve."""
+    area = Pictures.new("L", picture.size)
+    left, top, right, bottom = map(round, box)
+    area.paste(255, (left, top, max(left + 1, right), max(top + 1, bottom)))
+    return ImageOps.autocontrast(picture, cutoff=1, mask=area, preserve_tone=True)

@@ -75,6 +75,9 @@ class PictureSet:
     """Share of the picture cut away at its top, right, bottom, left: frames, marks, title strips."""
     grey: bool = False
     """Without colour: for scans whose casts vary."""
+    stretch: bool = False
+    """Stretch each picture's tones from black to white: for old silk and faded prints, whose grey veil is learned first
+    and their strokes last."""
     zoom: tuple[float, float] = (0.8, 1.25)
     """Crops are taken at a scale drawn between these."""
     flip: bool = True

@@ -22,7 +22,7 @@ from .data import Crops, Cut, find_pictures, split
 if TYPE_CHECKING:
     from .recipe import PictureSet, Recipe
 
-__all__ = ["InTurn", "Labels", "Stream", "batches", "content", "pairs", "style", "unreadable"]
+__all__ = ["InTurn", "Labels", "Stream", "batches", "content", "pairs", "style", "unpaired", "unreadable"]
 
 
 class Stream(Protocol):
@@ -52,6 +52,14 @@ def style(recipe: Recipe, pictures: PictureSet, setting: str, *, lane: int = 1) 
     side = recipe.data.crop + 2 * recipe.data.context
     found = find_pictures(pictures.pictures, setting)
     return Crops(found, Cut.of_set(pictures, side), recipe.seed, lane)
+
+
+def unpaired(recipe: Recipe) -> dict[str, Stream]:
+    """`content` and `style`: photographs and, unrelated to them, the paintings in the method's own table `style`."""
+    return {
+        "content": content(recipe),
+        "style": style(recipe, recipe.objective.style, f"[{recipe.method}.style] pictures"),
+    }
 
 
 def pairs(recipe: Recipe, pictures: PictureSet, setting: str) -> dict[str, Stream]:

@@ -7,9 +7,10 @@ One direction, no cycle, no feature network: a discriminator (PatchGAN, Isola 20
 whether a painting is like the set's pictures, and what keeps the photograph in it is learned, too. The content branch
 (generators/retention.py) reads the style branch's trunk and draws the photograph's forms through a bottleneck that
 has no room for texture. In phase one it reads without touching: each task learns its own job on its own. In phase two
-its gradient reaches the trunk, which from then on has to keep what the forms need, and the painting itself is held to
-the forms: `retention` is one minus the local correlation of its luminance with them (the structure term of Wang
-2004), which leaves colour, contrast and strokes smaller than the forms to the style.
+its gradient reaches the trunk, which from then on has to keep what the forms need, and the painting itself is held
+to the forms: `retention` is one minus the local correlation of its luminance with them (the structure term of Wang
+2004) at an eighth of the resolution. That leaves colour, contrast and strokes of a few pixels to the style: at half
+the resolution every stroke cost retention, and what came out was a grey photograph.
 
 Held to the forms and not to the photograph: the photograph's texture is exactly what a style has to replace.
 
@@ -32,12 +33,9 @@ from ..generators import Generator
 from ..generators.retention import Retention
 from ..losses_gan import least_squares
 from ..recipe import PictureSet
-from ..streams import Stream
-from ..streams import content as photographs
-from ..streams import style as paintings
-from .adversarial import Pool, still
+from ..streams import unpaired
+from .adversarial import Clock, Pool, still
 from .painting import Steadiness, as_seen, inside, require_mobile, steady
-from .phases import Clock
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -65,12 +63,7 @@ class ContentSettings(Steadiness):
     """Channels of its first layer. Wider sees more, and costs more."""
 
 
-def streams(recipe: Recipe) -> dict[str, Stream]:
-    settings: ContentSettings = recipe.objective
-    return {
-        "content": photographs(recipe),
-        "style": paintings(recipe, settings.style, "[content.style] pictures"),
-    }
+streams = unpaired
 
 
 def generator(recipe: Recipe) -> Retention:
@@ -105,7 +98,8 @@ class Content:
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if player == "discriminator":
-            fake, real = self.discriminator(self.judged)[-1], self.discriminator(batch["style"])[-1]
+            works = inside(batch["style"], self.context)
+            fake, real = self.discriminator(self.judged)[-1], self.discriminator(works)[-1]
             return {"discriminator": (least_squares(fake, False) + least_squares(real, True)) / 2}
 
         together = self.clock.tick() >= self.settings.apart
@@ -125,7 +119,8 @@ class Content:
             **steady(self.settings, cast(Generator, network), given, whole, self.context),
         }
         if together:
-            terms["retention"] = losses.forms(grey_half(painted), forms.detach())
+            seen, kept = (F.avg_pool2d(x, 4) for x in (grey_half(painted), forms.detach()))
+            terms["retention"] = losses.forms(seen, kept, window=5)
         return terms
 
 

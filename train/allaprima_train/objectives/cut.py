@@ -31,7 +31,7 @@ from ..frame_model import paint
 from ..generators import Generator, make_generator
 from ..losses_gan import least_squares, patch_nce
 from ..recipe import PictureSet
-from ..streams import Stream, content, style
+from ..streams import unpaired
 from .adversarial import still
 from .painting import Steadiness, as_seen, inside, steady
 
@@ -63,11 +63,7 @@ class CutSettings(Steadiness):
     """Channels of its first layer: less is faster, and finds less out."""
 
 
-def streams(recipe: Recipe) -> dict[str, Stream]:
-    return {
-        "content": content(recipe),
-        "style": style(recipe, recipe.objective.style, "[cut.style] pictures"),
-    }
+streams = unpaired
 
 
 class Cut:

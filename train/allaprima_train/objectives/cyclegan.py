@@ -25,7 +25,7 @@ from ..frame_model import paint
 from ..generators import Generator, make_generator
 from ..losses_gan import least_squares
 from ..recipe import PictureSet
-from ..streams import Stream, content, style
+from ..streams import unpaired
 from .adversarial import Pool, still
 from .painting import Steadiness, as_seen, inside, steady
 
@@ -53,11 +53,7 @@ class CycleGanSettings(Steadiness):
     """Channels of their first layer: less is faster, and finds less out."""
 
 
-def streams(recipe: Recipe) -> dict[str, Stream]:
-    return {
-        "content": content(recipe),
-        "style": style(recipe, recipe.objective.style, "[cyclegan.style] pictures"),
-    }
+streams = unpaired
 
 
 class CycleGan:

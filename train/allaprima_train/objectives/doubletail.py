@@ -38,11 +38,9 @@ from ..generators.doubletail import DoubleTail
 from ..losses_gan import least_squares
 from ..recipe import PictureSet
 from ..smoothing import flattened, softened_edges
-from ..streams import Stream, content
-from ..streams import style as paintings
-from .adversarial import still
+from ..streams import unpaired
+from .adversarial import Clock, still
 from .painting import Steadiness, as_seen, inside, require_mobile, steady
-from .phases import Clock
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -80,12 +78,7 @@ class DoubleTailSettings(Steadiness):
     """Channels of the discriminators' first layers."""
 
 
-def streams(recipe: Recipe) -> dict[str, Stream]:
-    settings: DoubleTailSettings = recipe.objective
-    return {
-        "content": content(recipe),
-        "style": paintings(recipe, settings.style, "[doubletail.style] pictures"),
-    }
+streams = unpaired
 
 
 def generator(recipe: Recipe) -> DoubleTail:
@@ -102,7 +95,12 @@ class DoubleTailed:
         self.lines, self.polish = Patches(1, width), Patches(3, width)
         self.clock = Clock()
         self.networks = nn.ModuleDict(
-            {"generator": self.generator, "lines": self.lines, "polish": self.polish, "clock": self.clock}
+            {
+                "generator": self.generator,
+                "discriminator_lines": self.lines,
+                "discriminator_polish": self.polish,
+                "clock": self.clock,
+            }
         )
         self.players = {"generator": self.generator, "lines": self.lines, "polish": self.polish}
         chosen = self.settings
@@ -126,7 +124,7 @@ class DoubleTailed:
         if player == "generator":
             return self._painting(batch)
         if player == "lines":
-            return {"lines": self._lines(batch["style"])}
+            return {"lines": self._lines(inside(batch["style"], self.context))}
         return {
             "polish": (
                 self._judged(self.polish, self.main, False) + self._judged(self.polish, self.clean, True)
@@ -136,7 +134,7 @@ class DoubleTailed:
 
     def _painting(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         warm = self.clock.tick() < self.settings.warm_steps
-        given, works = batch["content"], batch["style"]
+        given, works = batch["content"], inside(batch["style"], self.context)
         photo = inside(given, self.context)
         whole, coarse = self.generator.both(given)
         main, support = (as_seen(inside(one, self.context)) for one in (whole, coarse))

@@ -37,6 +37,7 @@ from ..frame_model import paint
 from ..generators import Generator
 from ..streams import Stream, content
 from . import shipped_generator
+from .painting import inside
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -108,13 +109,9 @@ class Restore:
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         generator = cast(Generator, self.networks["generator"])
-        restored = self._inside(paint(generator, batch["content"])).float()
-        wanted = self._inside(batch["target"])
+        restored = inside(paint(generator, batch["content"]), self.context).float()
+        wanted = inside(batch["target"], self.context)
         return {
             "pixels": losses.charbonnier(restored, wanted),
             "detail": losses.charbonnier(losses.laplacian(restored), losses.laplacian(wanted)),
         }
-
-    def _inside(self, x: Tensor) -> Tensor:
-        context = self.context
-        return x[..., context:-context, context:-context] if context else x

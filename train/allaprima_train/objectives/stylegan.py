@@ -35,7 +35,7 @@ from ..generators import Generator
 from ..generators.modulated import CODE, Modulated
 from ..losses_gan import diversity, softplus
 from ..recipe import PictureSet
-from ..streams import Stream, content, style
+from ..streams import unpaired
 from .adversarial import Clock, gradient_penalty, still
 from .painting import Steadiness, as_seen, inside, require_mobile, steady
 
@@ -73,11 +73,7 @@ class StyleGanSettings(Steadiness):
     """Channels of its first layer: less is faster, and finds less out."""
 
 
-def streams(recipe: Recipe) -> dict[str, Stream]:
-    return {
-        "content": content(recipe),
-        "style": style(recipe, recipe.objective.style, "[stylegan.style] pictures"),
-    }
+streams = unpaired
 
 
 def generator(recipe: Recipe) -> Modulated:
