@@ -135,7 +135,7 @@ class Cut:
 
 
 def prepared(picture: Pictures.Image, pictures: PictureSet) -> Pictures.Image:
-    """The whole of a picture of a set, as the set says: trimmed, and without colour."""
+    """The whole of a picture of a set, as the set says: trimmed, stretched, without colour."""
     top, right, bottom, left = pictures.trim
     width, height = picture.size
     inner = picture.crop(
@@ -146,6 +146,8 @@ def prepared(picture: Pictures.Image, pictures: PictureSet) -> Pictures.Image:
             round(height * (1 - bottom)),
         )
     )
+    if pictures.stretch:
+        inner = _stretched(inner, (0, 0, *inner.size))
     return inner.convert("L").convert("RGB") if pictures.grey else inner
 
 

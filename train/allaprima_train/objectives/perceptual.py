@@ -55,7 +55,7 @@ CONTENT_LAYER = "relu3_4"
 class PerceptualSettings(Steadiness):
     style: str | tuple[str, ...] | PictureSet
     """The style picture; or several of one style: a folder, a list of files and folders, or a table with `pictures`,
-    `trim` and `grey`."""
+    `trim`, `grey` and `stretch`."""
     patches: Annotated[int, Ge(0)] = 0
     """Squares drawn from each picture, which count instead of it; 0: the whole picture."""
     patch_size: Annotated[int, Ge(64)] = 256
