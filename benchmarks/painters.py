@@ -12,7 +12,8 @@ from allaprima.bundle import Bundle, find_style
 from allaprima.cli.controls import control_values
 from allaprima.frame import Image
 from allaprima.stylizer import Stylizer
-from allaprima_train.recipe import Recipe
+from allaprima_train.recipe import Recipe, parse_recipe
+from allaprima_train.run import Run
 
 __all__ = ["Paint", "Painter", "opened"]
 
@@ -49,7 +50,7 @@ def opened(
     path = Path(what)
     if path.suffix == ".onnx":
         yield _peer(path)
-    elif (path / "recipe.toml").is_file() and path.suffix != ".prima":
+    elif Run(path).exists:
         yield _run(path, controls)
     else:
         bundle = Bundle.open(find_style(what))
@@ -81,8 +82,6 @@ def _peer(path: Path) -> Painter:
 
 
 def _bundle(bundle: Bundle, stylizer: Stylizer) -> Painter:
-    from allaprima_train.recipe import parse_recipe
-
     manifest = bundle.manifest
     lineage = manifest.lineage
     recipe = None
@@ -115,7 +114,6 @@ def _run(folder: Path, controls: Sequence[str]) -> Painter:
     from allaprima_train.frame_model import FrameModel
     from allaprima_train.generators import Generator
     from allaprima_train.generators.controls import as_tensors
-    from allaprima_train.run import Run
 
     run = Run(folder)
     recipe = run.recipe()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from allaprima.frame import Image
 from allaprima_train import quality
 from allaprima_train.culture import score
-from allaprima_train.data import find_pictures, read_picture
+from allaprima_train.data import find_pictures, prepared, read_picture
 from allaprima_train.features import Vgg19
 from allaprima_train.recipe import PictureSet
 
@@ -33,21 +33,7 @@ DRAWS = 50
 
 def works(pictures: PictureSet) -> list[Pictures.Image]:
     """The set's pictures as training sees them: trimmed, and greyed where it asks for that."""
-    found = []
-    for path in find_pictures(pictures.pictures, "--style"):
-        picture = read_picture(path)
-        top, right, bottom, left = pictures.trim
-        width, height = picture.size
-        picture = picture.crop(
-            (
-                round(width * left),
-                round(height * top),
-                round(width * (1 - right)),
-                round(height * (1 - bottom)),
-            )
-        )
-        found.append(picture.convert("L").convert("RGB") if pictures.grey else picture)
-    return found
+    return [prepared(read_picture(path), pictures) for path in find_pictures(pictures.pictures, "--style")]
 
 
 def kid(
@@ -78,7 +64,9 @@ def pooled(pictures: Sequence[Pictures.Image], features: Vgg19) -> Tensor:
     """(N, 256): relu3_4 of each square of the pictures, averaged over it; at most MOST squares, evenly taken."""
     every = torch.cat([squares(picture) for picture in pictures])
     some = every[:: math.ceil(len(every) / MOST)]
-    return torch.cat([features(one[None], ("relu3_4",))["relu3_4"].mean((2, 3)) for one in some])
+    with torch.autocast("cpu", torch.bfloat16):  # half the time, and no figure shows it
+        found = [features(one[None], ("relu3_4",))["relu3_4"].float().mean((2, 3)) for one in some]
+    return torch.cat(found)
 
 
 def squares(picture: Pictures.Image) -> Tensor:

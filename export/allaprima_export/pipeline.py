@@ -427,7 +427,9 @@ def _lineage(
         ),
         steps=int(noted.get("step", recipe.train.steps)),
         trained=finished.strftime("%Y-%m-%d"),
-        notes=" ".join(part for part in (given.notes, start, *changes, whole) if part),
+        notes=" ".join(
+            part for part in (given.notes, start, _taught(recipe.objective), *changes, whole) if part
+        ),
     )
 
 
@@ -438,6 +440,13 @@ def _style_files(settings: object) -> str:
         named = named.pictures
     places = named if isinstance(named, tuple) else (named,)
     return ", ".join(Path(place).name for place in places if isinstance(place, str) and place)
+
+
+def _taught(settings: object) -> str:
+    """Which networks gave the answers: what these had learned from has gone into this one, too."""
+    named = (getattr(settings, "teacher", ""), *getattr(settings, "experts", ()))
+    names = [Path(name).name.removesuffix(".prima") for name in named if name]
+    return f"Learned from the paintings of {' and '.join(names)}." if names else ""
 
 
 def _size(recipe: Recipe) -> str:

@@ -82,6 +82,13 @@ def test_every_domain_of_a_network_is_compared_with_its_own_set(quality: ModuleT
     single = load_recipe(BENCHMARKS.parent / "recipes" / "starry.toml")
     assert [look.pictures.pictures for look in quality.looks(single, None)] == [(single.objective.style,)]
     assert [look.pictures for look in quality.looks(None, None)] == [None]
+    mixture = load_recipe(
+        BENCHMARKS.parent / "recipes" / "mixture.toml", ['mixture.experts=["starry", "lost"]']
+    )
+    assert [(look.label, look.pictures is None) for look in quality.looks(mixture, None)] == [
+        ("starry", False),  # its own recipe says
+        ("lost", True),
+    ]
 
 
 def test_a_goal_is_only_reached_where_everything_was_measured(quality: ModuleType) -> None:

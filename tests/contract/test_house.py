@@ -113,14 +113,6 @@ def test_what_a_page_links_to_is_there(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_the_styles_that_ship_are_there_and_small() -> None:
-    """Their absence would skip tests; a file that git or the wheel lost must not pass."""
-    folder = PACKAGES["allaprima"] / "styles"
-    assert "starry.prima" in {path.name for path in folder.iterdir()}
-    for bundle in folder.glob("*.prima"):
-        assert sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) <= 3e6
-
-
 def test_the_readmes_python_is_the_public_face() -> None:
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)

@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
             f"{parity.against} on {parity.frames} pictures: PSNR {parity.psnr_db:.1f} dB, SSIM {parity.ssim:.4f}, "
             f"largest difference {parity.max_difference}"
         )
-    print(f"  style     {'; '.join(lineage.style)} ({licence.style})")
+    print(f"  style     {'; '.join(lineage.style) or 'not stated'} ({licence.style})")
     print(f"  content   {lineage.content} ({licence.content})")
+    print(f"  features  {lineage.features}")
     print(f"  licence   {licence.bundle}; weights: {licence.weights}")
     if lineage.notes:
         print(f"  notes     {lineage.notes}")
