@@ -13,6 +13,7 @@ from allaprima_train.loop import State, to_batch, train
 from allaprima_train.objectives import make_objective, objective_streams, shown_pictures
 from allaprima_train.recipe import Recipe, parse_recipe
 from allaprima_train.run import Run
+from allaprima_train.streams import every_picture
 
 ROWS, COLUMNS = np.mgrid[0:96, 0:128]
 PHOTO = np.stack(
@@ -120,6 +121,7 @@ def test_pairs_fit_together_at_every_scale(restoring: Callable[..., Recipe], siz
     terms = make_objective(made, None).terms("generator", to_batch(sampled, torch.device("cpu")))
     assert all(torch.isfinite(term) for term in terms.values())
     assert shown_pictures(made, PHOTO, 0).shape == (1, 96 // scale, 128 // scale, 3)
+    assert every_picture(streams) == set(streams["target"].pictures)  # what both read is counted once
 
 
 def test_it_learns_to_take_noise_away(restoring: Callable[..., Recipe], tmp_path: Path) -> None:

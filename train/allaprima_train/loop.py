@@ -26,7 +26,7 @@ from .recipe import Recipe
 from .run import Run
 from .sheet import sheet
 from .state import State, numbers
-from .streams import Stream, batches, unreadable
+from .streams import Stream, batches, every_picture, unreadable
 from .team import Team, team
 from .transfer import begin_with, read_weights
 
@@ -113,7 +113,7 @@ def train(
                 )
                 break
         if lost := unreadable(streams):
-            among = sum(len(stream.pictures) for stream in streams.values())
+            among = len(every_picture(streams))
             names = ", ".join(map(str, lost))
             journal.event(
                 state.done, f"{len(lost)} of {among} pictures could not be read and were skipped: {names}"

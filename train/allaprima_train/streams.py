@@ -22,7 +22,18 @@ from .data import Crops, Cut, find_pictures, split
 if TYPE_CHECKING:
     from .recipe import PictureSet, Recipe
 
-__all__ = ["InTurn", "Labels", "Stream", "batches", "content", "pairs", "style", "unpaired", "unreadable"]
+__all__ = [
+    "InTurn",
+    "Labels",
+    "Stream",
+    "batches",
+    "content",
+    "every_picture",
+    "pairs",
+    "style",
+    "unpaired",
+    "unreadable",
+]
 
 
 class Stream(Protocol):
@@ -124,6 +135,11 @@ class Labels:
 
     def __getitem__(self, number: int) -> Tensor:
         return torch.tensor(number % self.count)
+
+
+def every_picture(streams: Mapping[str, Stream]) -> set[Path]:
+    """What they read, each once: of `restore`, two streams read the same photographs."""
+    return {path for stream in streams.values() for path in stream.pictures}
 
 
 def unreadable(streams: Mapping[str, Stream]) -> list[Path]:
