@@ -93,6 +93,7 @@ def test_a_search_that_was_killed_tries_the_same_settings_again_and_no_trial_twi
     assert len(asked) == before  # all are done
     search(recipe(*SPACE, "search.trials=4"), tmp_path / "search", features=features)
     assert len(asked) == before + 1
+    assert len(set(asked)) == len(asked) - 1  # nothing but the killed one is tried twice
 
 
 def test_a_hopeless_trial_is_given_up(

@@ -168,9 +168,10 @@ def open_study(recipe: Recipe, folder: Path) -> Any:
         storage=f"sqlite:///{(folder / 'search.sqlite').resolve()}",
         load_if_exists=True,
         direction="minimize",
-        sampler=optuna.samplers.TPESampler(seed=recipe.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=_first_steps(recipe)),
     )
+    # With the same seed at every call, each would begin with the trials that the first one began with
+    study.sampler = optuna.samplers.TPESampler(seed=recipe.seed + len(study.trials))
     # The number of trials may grow; everything else would make values that cannot be compared
     asked = to_toml(dataclasses.replace(recipe, search=dataclasses.replace(recipe.search, trials=1)))
     begun = study.user_attrs.get("recipe")
