@@ -70,7 +70,7 @@ def _peer(path: Path) -> Painter:
     stranger = read_stranger(path)
     core, bare = adopt(stranger, convention), Bare(stranger)
     return Painter(
-        name=path.stem,
+        name=path.name,
         paint=lambda image: bare.paint(image, convention),
         unpainted=None,
         network=path.name,
