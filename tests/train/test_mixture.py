@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawings import picture
 from torch import Tensor
 
 from allaprima.errors import AllaPrimaError, UsageError
@@ -37,7 +38,7 @@ def expert(folder: Path, recipe: Recipe, seed: int, start: Run | None = None) ->
     with torch.no_grad():
         for name, tensor in network.named_parameters():
             if name == "head.filter" and start is None:
-                tensor.mul_(4)
+                tensor.mul_(2)
             if name.endswith("bias"):
                 tensor.add_(0.2 * torch.randn_like(tensor))
     run = Run(folder)
@@ -69,13 +70,13 @@ size = "nano"
 [mixture]
 experts = {json.dumps(places)}
 [train]
-steps = 60
+steps = 75
 batch = 4
 warmup = 2
-learning_rate = 5e-3
+learning_rate = 1e-3
 ema = 0.9
-save_every = 60
-sample_every = 60
+save_every = 75
+sample_every = 75
 precision = "fp32"
 tracker = "none"
 """
@@ -181,21 +182,23 @@ def test_a_gate_gives_every_place_to_someone_and_learns_who_keeps_the_forms(mixi
 
 def test_the_student_comes_nearer_to_each_expert_and_its_control_chooses(mixing, tmp_path) -> None:
     recipe = mixing(more=("mixture.fuse=pixels",))
-    x = torch.rand(1, 3, 64, 64)
+    x = torch.from_numpy(picture(50, 64, 64)).permute(2, 0, 1)[None] / 255
     wanted = paintings(recipe, x)
-    begun = train(recipe, Run(tmp_path / "begun"), stop_at=1).generator()[0]
+    begun = make_objective(recipe, None).networks["generator"]
     run = train(recipe, Run(tmp_path / "mixed"))
     for name in ("one", "other"):
         shutil.rmtree(tmp_path / name)  # a finished run is whole without its experts
     student, _ = run.generator()
     assert student.controls[0].labels == ("one", "other")
     with torch.no_grad():
+        for share in torch.eye(2):  # it begins as the first expert, whatever is asked
+            assert apart(paint(begun, x, controls=(share,)).clamp(0, 1), wanted[0]) < 1e-4
         before, after = (
             [paint(network, x, controls=(share,)) for share in torch.eye(2)] for network in (begun, student)
         )
+    assert apart(after[1], wanted[1]) < 0.6 * apart(before[1], wanted[1])
     for number in range(2):
-        assert apart(after[number], wanted[number]) < 0.6 * apart(before[number], wanted[number])
-        assert apart(after[number], wanted[number]) < apart(after[number], wanted[1 - number])
+        assert apart(after[number], wanted[number]) < 0.7 * apart(after[number], wanted[1 - number])
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,7 @@ def test_an_expert_that_does_not_fit_is_refused_by_name(mixing, recipe, tmp_path
     assert "has domains too much" in refused("one", "mixed", fuse="weights")
     assert "larger - it is not mobile-nano: has blocks.3.first" in refused("one", "larger", fuse="weights")
     assert re.search(
-        r"cannot interpolate one and other - their kernels correlate by -?0\.0\d, and .* with \[transfer\] init_from",
+        r"weights of one and other - their kernels in stem correlate by -?0\.0\d, and .* with \[transfer\] init_from",
         refused("one", "other", fuse="weights"),
     )
     assert isinstance(

@@ -14,11 +14,13 @@ mixture of some of them), they are fused into one teacher:
                each place an expert that keeps the photograph's forms there, with areas that follow the shares
 
 The student, `mobile` with a control (generators/domains.py), learns to paint what the teacher paints for the same m
-(Hinton 2015, as in `distill`). It alone ships: as fast as one of the experts, and it fades between them live.
+(Hinton 2015, as in `distill`). It begins as the first expert, where that is of its own size: from fresh weights it
+painted none of three after 600 steps. It alone ships: as fast as one of the experts, and it fades between them live.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,17 +31,16 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from allaprima.errors import InputError, UsageError
+from allaprima.errors import BundleError, InputError
 
 from .. import losses
 from ..frame_model import paint
 from ..generators import Generator
 from ..generators.domains import DomainMobile
 from ..generators.gate import Gate
-from ..generators.mobile import Mobile
+from ..interpolation import Between, mobile_of
 from ..streams import Stream, content
 from ..teachers import Teacher, teacher
-from ..transfer import begin_with, read_weights
 from .painting import as_seen, inside, require_mobile
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FEATURES", "Mixture", "MixtureSettings", "generator", "streams"]
 
+log = logging.getLogger(__name__)
+
 FEATURES = ""
 LANE = 13  # of the chance that draws shares, apart from that which cuts photographs
-ALIKE = 0.5
-"""Least cosine between the kernels of two experts that may be interpolated."""
 GREY = (0.299, 0.587, 0.114)
 
 
@@ -58,7 +59,7 @@ GREY = (0.299, 0.587, 0.114)
 class MixtureSettings:
     experts: tuple[str, ...]
     """Two or more: folders of runs, bundles, or styles' names. The control's parts are called after them; the first is
-    what is painted until the control is turned."""
+    what is painted until the control is turned, and what the student begins as."""
     fuse: Literal["pixels", "weights", "gate"] = "gate"
     """What lies between them: the paintings over each other; one network between theirs, for fine-tunings of one run;
     or each in its place."""
@@ -121,16 +122,17 @@ class Mixture:
         self.players: dict[str, nn.Module] = {"generator": student}
         self.weights = {"pixels": self.settings.pixel_weight, "detail": self.settings.detail_weight}
         self.context = recipe.data.context
+        self.fused: Tensor | None = None  # of this step, by the gate
         if self.settings.fuse == "weights":
             self.between = Between(experts, self.settings.names, recipe.generator.size)
-            return
-        self.experts: list[Teacher] = [teacher(expert, student.scale, controls=False) for expert in experts]
+        else:
+            self.experts: list[Teacher] = [teacher(one, student.scale, controls=False) for one in experts]
+        begin_as(student, experts[0], recipe.generator.size)
         if self.settings.fuse == "gate":
             self.gate = Gate(len(experts))
             self.networks["gate"] = self.gate
             self.players = {"gate": self.gate, "generator": student}  # so that the student learns from it
             self.weights |= {"forms": self.settings.forms_weight, "shares": self.settings.share_weight}
-        self.fused: Tensor | None = None  # of this step, by the gate
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         photo, shares = batch["content"], batch["shares"]
@@ -172,58 +174,15 @@ class Mixture:
         return fused
 
 
-class Between:
-    """(N, 3, H, W), shares (N, K) -> the painting of each picture by its own network between the experts'.
-
-    Kernels are interpolated as they ship, folded: what their branches are is another matter in each.
-
-    Raises UsageError E_SETTING where experts are too different, and what reading their weights raises.
-    """
-
-    def __init__(self, experts: Sequence[str], names: Sequence[str], size: str) -> None:
-        self.network = Mobile(size).folded().eval().requires_grad_(False)
-        self.kernels = [_kernels(expert, size) for expert in experts]
-        self._require_alike(names)
-
-    @torch.no_grad()
-    def __call__(self, photo: Tensor, shares: Tensor) -> Tensor:
-        self.network.to(photo.device)
-        painted = []
-        for number, share in enumerate(shares.tolist()):
-            for name, tensor in self.network.state_dict().items():
-                parts = (part * kernels[name] for part, kernels in zip(share, self.kernels, strict=True))
-                tensor.copy_(torch.stack(list(parts)).sum(0))
-            painted.append(paint(self.network, photo[number : number + 1]))
-        return torch.cat(painted).float().clamp(0, 1)
-
-    def _require_alike(self, names: Sequence[str]) -> None:
-        flat = torch.stack([torch.cat([t.flatten() for t in kernels.values()]) for kernels in self.kernels])
-        cosines = torch.corrcoef(flat)
-        lowest = cosines.min()
-        if lowest < ALIKE:
-            one, other = divmod(int(cosines.argmin()), len(names))
-            raise UsageError(
-                "E_SETTING",
-                f"[mixture] fuse = 'weights' cannot interpolate {names[one]} and {names[other]}",
-                f"their kernels correlate by {lowest:.2f}, and below {ALIKE} what lies between is mud: they did not "
-                "begin as one",
-                "write fuse = 'gate' or 'pixels', or train one of them with [transfer] init_from the other",
-            )
-
-
-def _kernels(expert: str, size: str) -> dict[str, Tensor]:
-    """The folded weights of an expert. Raises UsageError E_SETTING where it is no mobile of that size."""
-    network, weights = Mobile(size), read_weights(expert)
+def begin_as(student: DomainMobile, expert: str, size: str) -> None:
+    """Give the student the expert's weights and no difference between domains; nothing where it is of another kind."""
     try:
-        begin_with(network, weights)
-    except InputError as error:
-        raise UsageError(
-            "E_SETTING",
-            f"[mixture] fuse = 'weights' cannot interpolate {expert}",
-            f"it is not mobile-{size}: {error.why}",
-            "write fuse = 'gate' or 'pixels', which look at paintings only",
-        ) from None
-    return {name: tensor.clone() for name, tensor in network.folded().state_dict().items()}
+        network = mobile_of(expert, size)
+    except (InputError, BundleError) as error:  # it can be read, as a teacher it was: it is of another kind
+        log.info("the student begins afresh, not as %s: %s", expert, error.why)
+        return
+    student.load_state_dict(network.state_dict(), strict=False)
+    nn.init.zeros_(student.domains)
 
 
 def _grey(x: Tensor) -> Tensor:
