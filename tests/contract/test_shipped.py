@@ -93,7 +93,9 @@ def test_it_says_where_it_comes_from_and_under_which_terms(bundle: Bundle) -> No
 
 def test_it_was_made_by_a_recipe_in_the_repository(bundle: Bundle) -> None:
     used = parse_recipe(bundle.read(bundle.manifest.lineage.recipe).decode(), "the bundle's recipe")
-    files = (ROOT / "recipes").glob(f"{bundle.manifest.name}*.toml")  # a style can take two: starry, starry-int8
+    files = (ROOT / "recipes").glob(
+        f"{bundle.manifest.name}*.toml"
+    )  # a style can take two: starry, starry-int8
     ours = [recipe for recipe in map(load_recipe, files) if recipe.name == used.name]
     assert (used.method, used.generator, used.card) in [(one.method, one.generator, one.card) for one in ours]
     absolute = [place for place in used.data.content if Path(place).is_absolute()]
