@@ -4,11 +4,12 @@
 
 The label scales and shifts features behind the convolutions: two numbers for each channel behind every one whose answer
 is cut at zero, and a scale for what each block adds and for what is near by where the painting is put together (a shift
-there would be another one's, too). Without those of the stem and the scales, a student of three experts was 4 dB
-farther from the hardest of them. StarGAN (Choi 2018) appends the label to the picture as planes of equal value, which
-a convolution can only turn into the shift; the scale is what conditional normalisation has besides (Dumoulin 2017),
-without the normalisation, which house rules keep out of what ships. All numbers come from one small matrix product, so
-the convolutions stay constant, fold, and go to INT8 like those of `mobile`.
+there would be another one's, too). The stem's and the scales brought a student of three strangers, after 300 steps,
+4 dB nearer to the hardest of them (and 2 dB farther from the easiest), one of three kin 0.2 to 0.6 dB nearer to each.
+StarGAN (Choi 2018) appends the label to the picture as planes of equal value, which a convolution can only turn into
+the shift; the scale is what conditional normalisation has besides (Dumoulin 2017), without the normalisation, which
+house rules keep out of what ships. All numbers come from one small matrix product, so the convolutions stay constant,
+fold, and go to INT8 like those of `mobile`.
 """
 
 from __future__ import annotations
