@@ -44,6 +44,18 @@ def test_a_run_is_called_after_the_recipe_and_is_not_overwritten_unasked(command
     assert Run(Path("runs/small")).load_checkpoint()[1]["step"] == 3
 
 
+def test_what_a_training_begins_with_is_not_written_over(command: Callable[..., int]) -> None:
+    """A recipe of the name that its start has, too: `starry-int8.toml` begins with the run `starry` and is one."""
+    assert command("--set", "train.steps=2") == 0
+    before = Path("runs/small/weights.safetensors").read_bytes()
+    again = ("--set", "transfer.init_from='runs/small'")
+    for way in ((), ("--overwrite",)):
+        with pytest.raises(UsageError, match="runs/small is what this training begins with"):
+            command(*again, *way)
+    assert Path("runs/small/weights.safetensors").read_bytes() == before
+    assert command(*again, "--out", "runs/other", "--set", "train.steps=1") == 0
+
+
 def test_resume_takes_the_runs_own_recipe_and_set_changes_it(
     command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from allaprima.errors import InputError, UsageError
 from allaprima_train.adapters import adapt, is_adapter, merged
 from allaprima_train.generators import Generator, make_generator
+from allaprima_train.generators.mobile import Mobile, Size
 from allaprima_train.loop import train
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
@@ -115,6 +116,39 @@ def test_another_architecture_says_what_differs(nano: torch.nn.Module, tmp_path:
     foreign = saved(tmp_path, "other.pth", {"layer.weight": torch.zeros(3, 3)})
     with pytest.raises(InputError, match=r"nothing in other\.pth fits this generator - lacks stem\.full"):
         begin_with(small, read_weights(foreign), only_what_fits=True)
+
+
+def test_what_does_not_fit_in_a_bundle_keeps_its_own_weights() -> None:
+    """Layers of a bundle are scaled to bytes; those that begin afresh are not, and must not be scaled back."""
+    torch.manual_seed(5)
+    wider = Mobile(Size(quarter=32, eighth=48, blocks=4))
+    before = {name: tensor.clone() for name, tensor in wider.state_dict().items()}
+    said = begin_with(wider, read_weights(SHIPPED), only_what_fits=True)
+    assert said.startswith("4 of ")  # kernel and bias of the first layer and of the last
+    after = wider.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"stem", "head"}
+    shipped = make_generator("mobile", "small")
+    begin_with(shipped, read_weights(SHIPPED))
+    assert all(
+        torch.equal(after[name], shipped.state_dict()[name]) for name in after if name.startswith("stem.full")
+    )
+
+    fewer = Mobile(Size(quarter=24, eighth=64, blocks=4))
+    ends = {name: t.clone() for name, t in fewer.state_dict().items() if name.startswith(("stem", "head"))}
+    begin_with(fewer, read_weights(SHIPPED), only_what_fits=True)
+    assert all(torch.equal(tensor, fewer.state_dict()[name]) for name, tensor in ends.items())
+
+
+def test_a_run_that_is_not_here_yet_is_to_be_trained_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        read_weights("runs/ground")
+    assert caught.value.next == (
+        "train it first, by a recipe of the name ground; or correct [transfer] init_from"
+    )
 
 
 class Malice:

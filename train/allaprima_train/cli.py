@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from allaprima.errors import OutputError
+    from allaprima.errors import OutputError, UsageError
 
     from .loop import train
     from .recipe import bundle_name, load_recipe
@@ -58,6 +58,13 @@ def run(args: argparse.Namespace) -> int:
     here = Run(args.out or Path("runs") / recipe.name)
     if args.resume and args.out is None and args.recipe == Run(args.recipe.parent).recipe_file:
         here = Run(args.recipe.parent)  # the run's own recipe names the run
+    start = recipe.transfer.init_from
+    if start and not args.resume and Path(start).expanduser().resolve() == here.folder.resolve():
+        raise UsageError(
+            "E_SETTING",
+            f"{here.folder} is what this training begins with, and cannot be written over by it",
+            next="name another folder with --out",
+        )
     speaks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, the first
     if speaks and here.recipe_file.exists() and not args.resume and not args.overwrite:
         raise OutputError(

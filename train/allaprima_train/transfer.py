@@ -8,7 +8,7 @@ containers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -60,6 +60,13 @@ def read_weights(source: str) -> Weights:
         return Weights(_of_safetensors(path), path.name)
     if path.suffix in (".pth", ".pt", ".ckpt", ".bin"):
         return Weights(_of_torch(path), path.name)
+    if path.parent.name == "runs" and not path.exists():
+        raise InputError(
+            "E_WEIGHTS_MISSING",
+            f"cannot begin with {path}",
+            "that run is not here",
+            f"train it first, by a recipe of the name {path.name}; or correct [transfer] init_from",
+        )
     bundle = Bundle.open(find_style(source))
     return Weights(
         _of_bundle(bundle), f"the bundle {bundle.manifest.name} {bundle.manifest.version}", plain=True
@@ -81,6 +88,9 @@ def begin_with(generator: nn.Module, weights: Weights, *, only_what_fits: bool =
             for name, tensor in given.items()
             if name in ours and tensor.shape == ours[name].shape
         }
+        if weights.plain:  # in bytes: what a layer is scaled by lies in its kernel and its bias
+            apart = {_layer(name) for name in ours.keys() - fit.keys()}
+            fit = {name: tensor for name, tensor in fit.items() if _layer(name) not in apart}
         if not fit:
             raise InputError(
                 "E_WEIGHTS_MISMATCH",
@@ -88,12 +98,13 @@ def begin_with(generator: nn.Module, weights: Weights, *, only_what_fits: bool =
                 what_differs(ours, given),
                 "choose another [transfer] init_from",
             )
-        given, taken = {**ours, **fit}, f"{len(fit)} of {len(ours)} tensors"
+        given, taken = fit, f"{len(fit)} of {len(ours)} tensors"
     else:
         taken = f"all {len(ours)} tensors"
-    load_strictly(target, {name: tensor.float() for name, tensor in given.items()}, weights.origin)
+    known = {name: tensor.float() for name, tensor in given.items()}
+    load_strictly(target, {**ours, **known} if only_what_fits else known, weights.origin)
     if weights.plain:
-        _unfold(generator, target)
+        _unfold(generator, target, {_layer(name) for name in known})
     return f"{taken} from {weights.origin}"
 
 
@@ -196,18 +207,30 @@ def _of_bundle(bundle: Bundle) -> dict[str, Tensor]:
     return found
 
 
-def _unfold(generator: nn.Module, plain: nn.Module) -> None:
-    """Weights with which `generator` folds into `plain`, which is in bytes: undo that, then unfold layer by layer."""
+def _unfold(generator: nn.Module, plain: nn.Module, taken: Set[str]) -> None:
+    """Weights with which `generator` folds into the layers of `plain` that were `taken` from bytes: undo that, then
+    unfold layer by layer. The others keep their own."""
     source = cast(Generator, generator)
     into, out_of = (memory_order(n) for n in (source.period, source.period * source.scale))
-    stem, head = _convolutions(plain.get_submodule("stem")), _convolutions(plain.get_submodule("head"))[-1]
+    found = {
+        name: part for name, part in plain.named_modules() if isinstance(part, nn.Conv2d) and name in taken
+    }
+    stem = [part for name, part in found.items() if _within(name, "stem") and part.in_channels == len(into)]
+    last = [
+        name for name, part in plain.named_modules() if isinstance(part, nn.Conv2d) and _within(name, "head")
+    ][-1]
     with torch.no_grad():
-        for first in (convolution for convolution in stem if convolution.in_channels == len(into)):
+        for first in stem:
             first.weight.copy_(first.weight[:, into.argsort()] * 255)
-        head.weight.copy_(head.weight[out_of.argsort()] / 255)
-        if head.bias is not None:
-            head.bias.copy_(head.bias[out_of.argsort()] / 255)
-    folding = {name: layer for name, layer in generator.named_modules() if isinstance(layer, FoldingConv)}
+        if (head := found.get(last)) is not None:
+            head.weight.copy_(head.weight[out_of.argsort()] / 255)
+            if head.bias is not None:
+                head.bias.copy_(head.bias[out_of.argsort()] / 255)
+    folding = {
+        name: layer
+        for name, layer in generator.named_modules()
+        if isinstance(layer, FoldingConv) and name in taken
+    }
     for name, layer in folding.items():
         convolution = plain.get_submodule(name)
         if not isinstance(convolution, nn.Conv2d) or convolution.bias is None:
@@ -219,13 +242,20 @@ def _unfold(generator: nn.Module, plain: nn.Module) -> None:
             )
         layer.unfold(convolution.weight, convolution.bias)
     if plain is not generator:
-        within = tuple(f"{name}." for name in folding)
+        within = tuple(
+            f"{name}." for name, layer in generator.named_modules() if isinstance(layer, FoldingConv)
+        )
         rest = {name: t for name, t in plain.state_dict().items() if not name.startswith(within)}
         generator.load_state_dict(rest, strict=False)
 
 
-def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
-    return [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+def _layer(name: str) -> str:
+    """blocks.0.first.weight -> blocks.0.first"""
+    return name.rpartition(".")[0]
+
+
+def _within(name: str, module: str) -> bool:
+    return f"{name}.".startswith(f"{module}.")
 
 
 def _stripped(tensors: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
