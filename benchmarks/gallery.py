@@ -8,7 +8,6 @@ those of the last line in results/quality.jsonl, where there is one.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import lines
 import numpy as np
 from PIL import Image as Pictures
 
+from allaprima import reports
 from allaprima.bundle import Bundle, styles
 from allaprima.cli.controls import control_values
 from allaprima.demo import PHOTOGRAPH, window
@@ -136,24 +136,13 @@ def loop(found: Sequence[Entry]) -> bytes:
     """An animated WebP: the demo's scene, to and fro, in each style in turn, as large as LOOP_BYTES allows."""
     width, height = LOOP_SIZE
     while True:
-        frames = list(looped(found, (width, height)))
-        stored = io.BytesIO()
-        frames[0].save(
-            stored,
-            format="WEBP",
-            save_all=True,
-            append_images=frames[1:],
-            duration=round(1000 / LOOP_RATE),
-            loop=0,
-            quality=60,
-            method=4,
-        )
-        if stored.tell() <= LOOP_BYTES:
-            return stored.getvalue()
+        moving = reports.loop(list(looped(found, (width, height))), LOOP_RATE, quality=60)
+        if len(moving) <= LOOP_BYTES:
+            return moving
         width, height = round(width * 0.85), round(height * 0.85)
 
 
-def looped(found: Sequence[Entry], size: tuple[int, int]) -> Iterator[Pictures.Image]:
+def looped(found: Sequence[Entry], size: tuple[int, int]) -> Iterator[Image]:
     each, wipe = round(SHOW_S * LOOP_RATE), round(WIPE_S * LOOP_RATE)
     with Pictures.open(PHOTOGRAPH) as picture:
         photo = picture.convert("RGB")
@@ -172,7 +161,7 @@ def looped(found: Sequence[Entry], size: tuple[int, int]) -> Iterator[Pictures.I
             if since < wipe:
                 edge = round(size[0] * (since + 1) / (wipe + 1))
                 shown[:, edge:] = (before.paint(view) if before else view)[:, edge:]
-            yield Pictures.fromarray(shown)
+            yield shown
     finally:
         for painter in painters:
             if painter:

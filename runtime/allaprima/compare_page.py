@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
@@ -13,7 +12,7 @@ from .compare import Figures, Shots, Side, apart, enlarged, figures, more_figure
 from .files import Draft
 from .frame import Image
 from .pixels import fit, resize
-from .reports import data_address, page, sliders, table
+from .reports import data_address, loop, page, sliders, table
 
 __all__ = ["write_page"]
 
@@ -67,8 +66,8 @@ def _body(
         *(_figure(shots, sides, number) for number in shown(shots)),
     ]
     if shots.moving:
-        loop, note = _loop(shots, sides)
-        parts += ["<h2>In motion</h2>", loop, f"<p>{escape(note)}</p>"]
+        moving, note = _loop(shots, sides)
+        parts += ["<h2>In motion</h2>", moving, f"<p>{escape(note)}</p>"]
     return "\n".join([*parts, *(f"<p>Note: {escape(note)}</p>" for note in notes)])
 
 
@@ -81,27 +80,16 @@ def _figure(shots: Shots, sides: Sequence[Side], number: int) -> str:
 
 def _loop(shots: Shots, sides: Sequence[Side]) -> tuple[str, str]:
     """A moving strip, original and paintings beside each other, as an <img>; and what it is."""
-    from PIL import Image as Pictures
-
     names = ", ".join([ORIGINAL, *(side.name for side in sides)])
     width = LOOP_WIDTH
     while True:
-        strip = [Pictures.fromarray(one) for one in _strips(shots, sides, width)]
-        stored = io.BytesIO()
-        strip[0].save(
-            stored,
-            format="WEBP",
-            save_all=True,
-            append_images=strip[1:],
-            duration=round(1000 / (shots.rate or 25)),
-            loop=0,
-            quality=70,
-        )
-        if len(stored.getvalue()) <= LOOP_BYTES or width < 100:
+        strips = list(_strips(shots, sides, width))
+        moving = loop(strips, shots.rate or 25, quality=70)
+        if len(moving) <= LOOP_BYTES or width < 100:
             break
         width = width * 3 // 4
-    shown = f'<img class=loop src="{data_address(stored.getvalue())}" alt="in motion: {escape(names)}">'
-    return shown, f"{names}; each shrunk to {strip[0].width // (len(sides) + 1)} pixels."
+    shown = f'<img class=loop src="{data_address(moving)}" alt="in motion: {escape(names)}">'
+    return shown, f"{names}; each shrunk to {strips[0].shape[1] // (len(sides) + 1)} pixels."
 
 
 def _strips(shots: Shots, sides: Sequence[Side], width: int) -> Iterator[Image]:

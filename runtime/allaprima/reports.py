@@ -16,7 +16,7 @@ from string import Template
 
 from .frame import Image
 
-__all__ = ["address", "data_address", "page", "sliders", "table"]
+__all__ = ["address", "data_address", "loop", "page", "sliders", "table"]
 
 NARROWEST = 480
 """Pixels that pictures are shown at, at least; larger ones at their own size, where the window has room."""
@@ -77,3 +77,22 @@ def address(image: Image, *, quality: int | None = None) -> str:
 
 def data_address(webp: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
+
+
+def loop(frames: Sequence[Image], rate: float, *, quality: int) -> bytes:
+    """An endless WebP animation of (H, W, 3) uint8 frames, all of one size, at `rate` a second."""
+    from PIL import Image as Pictures
+
+    first, *others = (Pictures.fromarray(frame) for frame in frames)
+    stored = io.BytesIO()
+    first.save(
+        stored,
+        format="WEBP",
+        save_all=True,
+        append_images=others,
+        duration=round(1000 / rate),
+        loop=0,
+        quality=quality,
+        method=4,
+    )
+    return stored.getvalue()
