@@ -25,7 +25,7 @@ FOLDER = Path(allaprima.__file__).parent / "styles"
 SHIPPED = sorted(FOLDER.glob("*.prima"))
 LARGEST, LARGEST_TOGETHER = 3e6, 20e6
 MISSED_GRID_DB = {"tarot": 2.0}
-"""Over the limit of 1 dB, and known: at 2 pixels, along its sharp lines. docs/quality.md has it. No worse than this."""
+"""Over the limit of 1 dB, and known: docs/quality.md has it. No worse than this."""
 
 
 def size(bundle: Path) -> int:
