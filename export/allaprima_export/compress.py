@@ -174,7 +174,12 @@ def ladder(whole: Size) -> list[Size]:
         return min(channels, max(least, round(channels * share / 8) * 8))
 
     sizes = {
-        Size(cut(whole.quarter, share, SMALLEST.quarter), cut(whole.eighth, share, SMALLEST.eighth), blocks)
+        Size(
+            cut(whole.quarter, share, SMALLEST.quarter),
+            cut(whole.eighth, share, SMALLEST.eighth),
+            blocks,
+            whole.half and max(4, round(whole.half * share)),
+        )
         for share in SHARES
         for blocks in range(1, whole.blocks + 1)
     }
@@ -358,8 +363,8 @@ def _square(photo: Image) -> Image:
 
 def _gmac(size: Size) -> float:
     """Of mobile for a picture of 1280x720, by arithmetic: `core.billion_macs` counts the same, in half a second."""
-    packed = 3 * Mobile.period**2
-    near = (packed * size.quarter) * 2  # stem and head, at a quarter of the resolution
+    packed, ends = 48, 4 * size.half or size.quarter
+    near = packed * (size.quarter + 4 * size.half + ends) + 4 * size.quarter * size.half  # stem, head; rise
     far = size.quarter * size.eighth * (1 + 4) + size.blocks * 2 * size.eighth**2  # down and up; at an eighth
     return round(9 * 1280 * 720 * (near / 16 + far / 64) / 1e9, 3)
 

@@ -80,10 +80,11 @@ tracker = "none"
     return lambda *overrides: parse_recipe(text, "pupil.toml", overrides)
 
 
-def test_pruning_to_the_same_size_changes_nothing() -> None:
-    whole = strong(Size(16, 24, 2))
-    assert size_of(whole) == Size(16, 24, 2)
-    same = prune(whole, Size(16, 24, 2), [photo()]).eval()
+@pytest.mark.parametrize("size", [Size(16, 24, 2), Size(16, 24, 2, half=4)])
+def test_pruning_to_the_same_size_changes_nothing(size: Size) -> None:
+    whole = strong(size)
+    assert size_of(whole) == size
+    same = prune(whole, size, [photo()]).eval()
     assert compare(painted(same, photo(1)), painted(whole, photo(1))).max_difference <= 1
 
 
@@ -107,11 +108,22 @@ def test_what_nobody_reads_goes_first() -> None:
     assert compare(painted(small, photo(1)), painted(whole, photo(1))).max_difference <= 1
 
 
+def test_features_at_half_the_resolution_are_pruned_by_their_readers_too() -> None:
+    whole = strong(Size(8, 16, 1, half=6))
+    with torch.no_grad():
+        whole.head.filter[:, 2:4] = 0
+    small = prune(whole, Size(8, 16, 1, half=4), [photo()]).eval()
+    assert size_of(small) == Size(8, 16, 1, half=4)
+    assert compare(painted(small, photo(1)), painted(whole, photo(1))).max_difference <= 1
+
+
 def test_only_a_mobile_generator_is_pruned_and_never_made_larger() -> None:
     with pytest.raises(UsageError, match="cannot be pruned"):
         size_of(make_generator("resnet", "small"))
     with pytest.raises(UsageError, match="larger"):
         prune(strong(Size(8, 16, 1)), Size(8, 24, 1), [photo()])
+    with pytest.raises(UsageError, match="a level comes or goes"):
+        prune(strong(Size(8, 16, 1, half=4)), Size(8, 16, 1), [photo()])
 
 
 def test_a_kernel_in_int8_has_255_steps_per_channel_and_passes_its_gradient() -> None:

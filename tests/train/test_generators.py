@@ -11,7 +11,7 @@ from allaprima.errors import UsageError
 from allaprima_train import losses
 from allaprima_train.frame_model import FrameModel, paint
 from allaprima_train.generators import GENERATORS, Generator, make_generator
-from allaprima_train.generators.branched import BranchedConv, FoldingConv, SmoothUp
+from allaprima_train.generators.branched import BranchedConv, FoldingConv, PackedUp, SmoothUp, TwoLevels
 
 ALL = [(network, size) for network, (_, sizes) in GENERATORS.items() for size in sizes]
 
@@ -53,9 +53,10 @@ def test_mobile_small_is_as_large_as_promised() -> None:
     assert 7.0e9 < macs < 7.4e9
 
 
-def test_a_flat_area_stays_flat() -> None:
+@pytest.mark.parametrize("size", ["nano", "nano-fine"])
+def test_a_flat_area_stays_flat(size: str) -> None:
     """Interpolation answers all phases of the shuffle alike: no grid on a constant picture."""
-    generator = noisy(make_generator("mobile", "nano")).eval()
+    generator = noisy(make_generator("mobile", size)).eval()
     with torch.no_grad():
         change = generator(torch.full((1, 3, 256, 256), 0.4)) - 0.4
     inside = change[..., 96:-96, 96:-96]  # out of reach of the zero padding
@@ -84,6 +85,21 @@ def test_smooth_up_is_bilinear_interpolation_and_a_filter(factor: int) -> None:
         fast = F.pixel_shuffle(layer(x), factor)
     inside = slice(2 * factor, -2 * factor)  # the border pads with zeros instead
     assert (slow - fast)[..., inside, inside].abs().max() < 1e-5
+
+
+def test_features_of_half_the_resolution_may_lie_packed() -> None:
+    """The ends of a -fine size: the same convolutions of half-resolution pictures, done in cells of a quarter's."""
+    torch.manual_seed(0)
+    stem, head = TwoLevels(fine=6, near=10), PackedUp(6, 3)
+    x, features = torch.rand(2, 3, 24, 40), torch.rand(2, 6, 12, 20)
+    with torch.no_grad():
+        found = stem(F.pixel_unshuffle(x, 4))
+        fine = F.conv2d(F.pixel_unshuffle(x, 2), *stem.fine.fold(), padding=1)
+        assert torch.allclose(F.pixel_shuffle(found[:, :24], 2), fine, atol=1e-5)
+        assert torch.allclose(found[:, 24:], stem.near(F.pixel_unshuffle(x, 4)), atol=1e-5)
+        painted = F.pixel_shuffle(head(F.pixel_unshuffle(features, 2)), 4)
+        plain = F.pixel_shuffle(F.conv2d(features, *SmoothUp.fold(head), padding=1), 2)
+        assert torch.allclose(painted, plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (17, 23), (93, 61), (64, 96)])

@@ -19,7 +19,7 @@ from allaprima.errors import UsageError
 from allaprima.frame import Image
 
 from .frame_model import paint, to_unit
-from .generators.branched import BranchedConv, FoldingConv, SmoothUp
+from .generators.branched import BranchedConv, FoldingConv, SmoothUp, TwoLevels
 from .generators.mobile import Block, Mobile, Size
 
 __all__ = ["prune", "size_of"]
@@ -34,7 +34,7 @@ def size_of(network: nn.Module) -> Size:
             "only `mobile` knows which of its channels belong together",
             'distil it into one: method = "distill"',
         )
-    return Size(network.down.full.shape[1], network.down.full.shape[0], len(network.blocks))
+    return network.size
 
 
 @torch.no_grad()
@@ -44,7 +44,7 @@ def prune(network: Mobile, size: Size, photos: Sequence[Image]) -> Mobile:
     `photos` (H, W, 3) uint8 are what the importance is measured on; they may be training photographs.
     """
     whole = size_of(network)
-    if any(ours > theirs for ours, theirs in zip(size, whole, strict=True)) or min(size) < 1:
+    if any(ours > theirs for ours, theirs in zip(size, whole, strict=True)) or min(size[:3]) < 1:
         raise UsageError("E_SETTING", f"cannot prune {whole} to {size}", "nothing may become larger")
     activity, added = _measure(network, photos)
     weight = {
@@ -52,11 +52,22 @@ def prune(network: Mobile, size: Size, photos: Sequence[Image]) -> Mobile:
         for name, layer in network.named_modules()
         if isinstance(layer, FoldingConv)
     }
-    quarter = _most(weight["down"] + weight["head"], size.quarter)
+    if bool(size.half) != bool(whole.half):
+        raise UsageError(
+            "E_SETTING", f"cannot prune {whole} to {size}", "a level comes or goes, not channels"
+        )
+    quarter = _most(weight["down"] + weight["rise" if size.half else "head"], size.quarter)
     blocks = _most(torch.tensor(added), size.blocks).tolist()
     eighth = _most(sum((weight[f"blocks.{n}.first"] for n in blocks), weight["up"]), size.eighth)
     small = Mobile(size)
-    _take(small.stem, network.stem, quarter, torch.arange(network.stem.full.shape[1]))
+    packed, ends = torch.arange(48), quarter
+    if isinstance(small.stem, TwoLevels) and isinstance(network.stem, TwoLevels):
+        ends = _most(weight["head"].unflatten(0, (-1, 4)).sum(1), size.half)
+        _take(small.stem.fine, network.stem.fine, ends, torch.arange(12))
+        _take(small.stem.near, network.stem.near, quarter, packed)
+        _take_up(small.rise, network.rise, ends, quarter)
+    else:
+        _take(cast(BranchedConv, small.stem), cast(BranchedConv, network.stem), quarter, packed)
     _take(small.down, network.down, eighth, quarter)
     for ours, number in zip(cast(list[Block], list(small.blocks)), blocks, strict=True):
         theirs = cast(Block, network.blocks[number])
@@ -64,7 +75,7 @@ def prune(network: Mobile, size: Size, photos: Sequence[Image]) -> Mobile:
         _take(ours.first, theirs.first, inner, eighth)
         _take(ours.second, theirs.second, eighth, inner)
     _take_up(small.up, network.up, quarter, eighth)
-    _take_up(small.head, network.head, torch.arange(3), quarter)
+    _take_up(small.head, network.head, torch.arange(3), ends)
     return small
 
 

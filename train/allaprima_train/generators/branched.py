@@ -9,7 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["BranchedConv", "FoldingConv", "SmoothUp", "folded", "int8_kernel"]
+__all__ = [
+    "BranchedConv",
+    "FoldingConv",
+    "PackedUp",
+    "SmoothUp",
+    "TwoLevels",
+    "folded",
+    "int8_kernel",
+    "packed",
+]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -140,6 +149,74 @@ class SmoothUp(FoldingConv):
         found = torch.linalg.lstsq(phases, wanted.flatten(4).flatten(0, 3)).solution  # (side², out in)
         self.filter.copy_(found.T.reshape(self.filter.shape))
         self.bias.copy_(bias.unflatten(0, (-1, self.factor**2)).mean(1))
+
+
+class TwoLevels(FoldingConv):
+    """A free convolution of cells of 4x4 pixels, and beside it one of cells of 2x2, which is the same for each of the
+    four in a larger cell.
+
+    What the second finds has twice the resolution, lies unshuffled (`packed`) behind each other, and costs no pass
+    over half-resolution features in memory: both are one 3x3 convolution of what `pixel_unshuffle` by 4 gives.
+
+    Shapes: (N, 48, H, W) float -> (N, 4 fine + near, H, W).
+    """
+
+    def __init__(self, fine: int, near: int) -> None:
+        super().__init__()
+        self.fine, self.near = BranchedConv(12, fine), BranchedConv(48, near)
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        kernel, bias = self.fine.fold()
+        own, own_bias = self.near.fold()
+        # of 2x2 pixels, colour first, each of the four cells: to the order of 4x4 pixels
+        cells = packed(kernel).unflatten(1, (3, 2, 2, 2, 2)).permute(0, 1, 4, 2, 5, 3, 6, 7).flatten(1, 5)
+        return torch.cat([cells, own]), torch.cat([bias.repeat_interleave(4), own_bias])
+
+    @torch.no_grad()
+    def unfold(self, kernel: Tensor, bias: Tensor) -> None:
+        count = 4 * self.fine.full.shape[0]
+        cells = kernel[:count].unflatten(1, (3, 2, 2, 2, 2)).permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(1, 5)
+        self.fine.unfold(unpacked(cells), bias[:count:4])
+        self.near.unfold(kernel[count:], bias[count:])
+
+
+class PackedUp(SmoothUp):
+    """`SmoothUp` by two of features that lie packed in cells of 2x2: their positions are the pixels it interpolates.
+
+    Shapes: (N, 4 in, H, W) float -> (N, 16 out, H, W), to be shuffled by four.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, *, gain: float = 1.0) -> None:
+        super().__init__(channels_in, channels_out, 2, gain=gain)
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        kernel, bias = super().fold()
+        cells = packed(kernel).unflatten(0, (-1, 2, 2, 2, 2)).permute(0, 3, 1, 4, 2, 5, 6, 7).flatten(0, 4)
+        return cells, bias.repeat_interleave(4)
+
+    @torch.no_grad()
+    def unfold(self, kernel: Tensor, bias: Tensor) -> None:
+        cells = kernel.unflatten(0, (-1, 2, 2, 2, 2)).permute(0, 2, 4, 1, 3, 5, 6, 7).flatten(0, 4)
+        super().unfold(unpacked(cells), bias[::4])
+
+
+def packed(kernel: Tensor) -> Tensor:
+    """A 3x3 convolution of positions (out, in, 3, 3) as one of cells of 2x2 positions: (4 out, 4 in, 3, 3)."""
+    places = _places(kernel)
+    return torch.einsum("oide,pqkd,rsle->opriqskl", kernel, places, places).flatten(3, 5).flatten(0, 2)
+
+
+def unpacked(kernel: Tensor) -> Tensor:
+    """(4 out, 4 in, 3, 3) -> (out, in, 3, 3): what `packed` makes it of; of any other the mean over the four."""
+    places = _places(kernel)
+    cells = kernel.unflatten(1, (-1, 2, 2)).unflatten(0, (-1, 2, 2))
+    return torch.einsum("opriqskl,pqkd,rsle->oide", cells, places, places) / 4
+
+
+def _places(kernel: Tensor) -> Tensor:
+    """(2, 2, 3, 3): is the position `q` of a cell `k - 1` cells away `d - 1` positions away from the position `p`?"""
+    p, q, k, d = torch.meshgrid(*(torch.arange(n) for n in (2, 2, 3, 3)), indexing="ij")
+    return (2 * (k - 1) + q - p == d - 1).to(kernel)
 
 
 def interpolation(factor: int, side: int) -> Tensor:

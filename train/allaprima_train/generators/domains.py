@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from allaprima.manifest import Control
 
-from .mobile import SIZES, Block, Mobile
+from .mobile import Block, Mobile
 
 __all__ = ["DomainMobile"]
 
@@ -57,7 +57,7 @@ class DomainMobile(Mobile):
                     help="which of the domain's ways to paint: any numbers",
                 ),
             )
-        chosen = SIZES[size]
+        chosen = self.size
         self.turns = [chosen.quarter, chosen.eighth, *[chosen.eighth] * chosen.blocks, chosen.quarter]
         self.scales = [*[chosen.eighth] * chosen.blocks, chosen.quarter]
         numbers = 2 * sum(self.turns) + sum(self.scales)
@@ -66,15 +66,15 @@ class DomainMobile(Mobile):
         self.codes = nn.Parameter(0.1 * torch.randn(code, numbers)) if code else None
 
     def packed_paint(self, packed: Tensor, *controls: Tensor) -> Tensor:
-        """(N, 48, H/4, W/4) unshuffled pixels -> the paint on them, same shape: all that is exported."""
+        """As of `Mobile`, with the controls: all that is exported."""
         turns, scales = self._conditions(*controls)
-        stem = F.relu(_turned(self.stem(packed), turns[0]))
+        before, close = self.entered(packed)
+        stem = F.relu(_turned(before, turns[0]))
         x = F.relu(_turned(self.down(stem), turns[1]))
         for block, turn, scale in zip(cast(Iterable[Block], self.blocks), turns[2:-1], scales, strict=False):
             x = x + scale * block.second(F.relu(_turned(block.first(x), turn)))
         x = F.relu(_turned(F.pixel_shuffle(self.up(x), 2) + scales[-1] * stem, turns[-1]))
-        paint: Tensor = self.head(x)
-        return paint
+        return self.left(x, close)
 
     def _conditions(
         self, domain: Tensor, code: Tensor | None = None

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .branched import SmoothUp, folded
-from .mobile import SIZES, Mobile
+from .mobile import Mobile
 
 __all__ = ["DoubleTail"]
 
@@ -24,17 +24,16 @@ class DoubleTail(Mobile):
 
     def __init__(self, size: str = "small") -> None:
         super().__init__(size)
-        quarter, eighth, _ = SIZES[size]
+        quarter, eighth = self.size[:2]
         self.support_up = SmoothUp(eighth, quarter, 2)
-        self.support_head = SmoothUp(quarter, 3, self.period, gain=0.3)
+        self.support_head = SmoothUp(quarter, 3, 4, gain=0.3)
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the main and what the support tail paint, each (N, 3, H, W): the trunk is run once."""
-        stem, deep = self.trunk(F.pixel_unshuffle(x, self.period))
-        support = self.support_head(F.relu(F.pixel_shuffle(self.support_up(deep), 2) + stem))
-        tails = (self.tail(stem, deep), support)
-        main, coarse = (self.veil * x + F.pixel_shuffle(paint, self.period) for paint in tails)
-        return main, coarse
+        near, deep, close = self.trunk(F.pixel_unshuffle(x, self.period))
+        support = self.support_head(F.relu(F.pixel_shuffle(self.support_up(deep), 2) + near))
+        main = self.veil * x + F.pixel_shuffle(self.tail(near, deep, close), self.period)
+        return main, self.veil * x + F.pixel_shuffle(support, 4)
 
     def folded(self) -> DoubleTail:
         plain = folded(self)

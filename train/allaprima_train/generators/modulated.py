@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from allaprima.manifest import Control
 
 from .branched import BranchedConv
-from .mobile import SIZES, Mobile
+from .mobile import Mobile
 
 __all__ = ["CODE", "Modulated"]
 
@@ -132,19 +132,20 @@ class Modulated(Mobile):
 
     def __init__(self, size: str = "small") -> None:
         super().__init__(size)
-        self.blocks = nn.ModuleList(StyleBlock(SIZES[size].eighth) for _ in range(SIZES[size].blocks))
+        self.blocks = nn.ModuleList(StyleBlock(self.size.eighth) for _ in range(self.size.blocks))
         self.mapping = Mapping()
         self.register_buffer("mean", torch.zeros(CODE))
         """Of w over many codes: the objective moves it while it trains."""
 
     def packed_paint(self, packed: Tensor, *controls: Tensor) -> Tensor:
-        """(N, 48, H/4, W/4) unshuffled pixels -> the paint on them, same shape: all that is exported."""
+        """As of `Mobile`, with the controls: all that is exported."""
         code, truncation = controls
         mean = self.get_buffer("mean")
         w = mean + truncation.reshape(-1, 1) * (self.mapping(code) - mean)
         styles = w.unbind(1) if code.ndim == 3 else [w.reshape(-1, CODE)] * len(self.blocks)
-        stem = F.relu(self.stem(packed))
-        x = F.relu(self.down(stem))
+        before, close = self.entered(packed)
+        near = F.relu(before)
+        x = F.relu(self.down(near))
         for block, w in zip(self.blocks, styles, strict=True):
             x = block(x, w)
-        return self.tail(stem, x)
+        return self.tail(near, x, close)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .branched import BranchedConv, SmoothUp, folded
-from .mobile import SIZES, Mobile
+from .mobile import Mobile
 
 __all__ = ["Retention"]
 
@@ -26,16 +26,16 @@ class Retention(Mobile):
 
     def __init__(self, size: str = "small") -> None:
         super().__init__(size)
-        quarter, eighth, _ = SIZES[size]
+        quarter, eighth = self.size[:2]
         self.content_squeeze = BranchedConv(eighth, NARROW)
         self.content_up = SmoothUp(NARROW, quarter, 2)
         self.content_head = SmoothUp(quarter, 1, 2, gain=0.3)
 
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The trunk's: (N, quarter, H/4, W/4), (N, eighth, H/8, W/8)."""
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The trunk's."""
         return self.trunk(F.pixel_unshuffle(x, self.period))
 
-    def style_branch(self, x: Tensor, features: tuple[Tensor, Tensor]) -> Tensor:
+    def style_branch(self, x: Tensor, features: tuple[Tensor, Tensor, Tensor | None]) -> Tensor:
         """The painting of x, (N, 3, H, W), not clipped."""
         return self.veil * x + F.pixel_shuffle(self.tail(*features), self.period)
 
