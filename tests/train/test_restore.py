@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from allaprima.errors import UsageError
+from allaprima_train import losses
 from allaprima_train.degrade import HOLE, Degradation
 from allaprima_train.loop import State, to_batch, train
 from allaprima_train.objectives import make_objective, objective_streams, shown_pictures
@@ -152,3 +153,14 @@ def test_samples_show_the_spoiled_picture_above_the_restored_one(
         sheet = np.asarray(opened)
     given = sheet[:96, :112]  # as large as what comes out, each pixel twice
     assert np.array_equal(given[::2, ::2], given[1::2, 1::2])
+
+
+def test_a_batch_of_greys_has_not_the_colours_of_photographs() -> None:
+    """What `colours` is for: the middle of two colours is far from both of them, either is near, and where is free."""
+    red, blue = torch.tensor([0.7, 0.3, 0.3]), torch.tensor([0.3, 0.3, 0.7])
+    wanted = torch.stack([red, blue]).view(2, 3, 1, 1).expand(2, 3, 16, 16)
+    swapped, middle = wanted.flip(0), wanted.mean(0, keepdim=True).expand(2, -1, -1, -1)
+    assert losses.palette(wanted, wanted) == 0
+    assert losses.palette(swapped, wanted) < 1e-6
+    assert losses.palette(middle, wanted) > 0.05
+    assert losses.charbonnier(middle, wanted) < losses.charbonnier(swapped, wanted)  # pixels like it better

@@ -19,6 +19,7 @@ __all__ = [
     "grid",
     "laplacian",
     "normalised",
+    "palette",
     "relative",
     "structure",
     "style",
@@ -148,3 +149,19 @@ def colour(x: Tensor, y: Tensor, area: int = 8) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         one, other = (lab(F.avg_pool2d(picture.float(), area)) for picture in (x, y))
     return ((one - other).square().sum(1) + 1e-6).sqrt().mean() / 100
+
+
+def palette(x: Tensor, y: Tensor, area: int = 4, directions: int = 16) -> Tensor:
+    """Distance of the colours of a whole batch, wherever they are: (N, 3, H, W) RGB in [0, 1] -> scalar.
+
+    Mean over directions d in CIE Lab, over 100, of |sort(d·x) - sort(d·y)|, x and y means over `area` x `area` pixels:
+    the sliced Wasserstein distance (Bonneel 2015). Among equally likely colours the mean is grey; a batch of greys has
+    not the colours of a batch of photographs, so here one of them is better than none.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        one, other = (
+            lab(F.avg_pool2d(picture.float(), area)).permute(0, 2, 3, 1).reshape(-1, 3) for picture in (x, y)
+        )
+        chance = torch.Generator().manual_seed(0)
+        spread = F.normalize(torch.randn(3, directions, generator=chance), dim=0).to(one)
+        return ((one @ spread).sort(0).values - (other @ spread).sort(0).values).abs().mean() / 100

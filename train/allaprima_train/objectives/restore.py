@@ -1,6 +1,6 @@
 """`restore`: photographs that something went wrong with, and the same ones before it did.
 
-    loss = pixel_weight * pixels + detail_weight * detail
+    loss = pixel_weight * pixels + detail_weight * detail + colour_weight * colours
 
 Pairs are made, not found: `degrade.py` spoils good photographs by settings, each crop by its own number. What a network
 was not shown it does not mend, and it mends best what it was shown alone; so there is a recipe for each fault, and one
@@ -8,8 +8,9 @@ may name several. A generator of size -x2 or -x4 is given the picture that many 
 
 Pixels are compared by Charbonnier's distance (Lai 2017): among equally likely answers it takes the middle one, not the
 mean, which is grey and soft. `detail` is the same on a Laplacian, so that an edge in the wrong place costs more than a
-wall of a slightly wrong tone. No feature network and no adversary: they would invent, and flicker while they do; and
-without them a step takes a quarter of the time.
+wall of a slightly wrong tone. `colours` compares the colours of whole batches, wherever they are: without it, what has
+lost its colour comes back brown, the middle of all that it may have been. No feature network and no adversary: they
+would invent, and flicker while they do; and without them a step takes a quarter of the time.
 
 Unlike a style, a restoration has no reason to hide anything along the border; with `[data] context = 0` the losses see
 the border as it will be at run time, with its repeated edge pixels.
@@ -37,7 +38,7 @@ from ..frame_model import paint
 from ..generators import Generator
 from ..streams import Stream, content
 from . import shipped_generator
-from .painting import inside
+from .painting import as_seen, inside
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -55,6 +56,8 @@ class RestoreSettings:
     pixel_weight: Annotated[float, Ge(0)] = 1.0
     detail_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when edges stay soft."""
+    colour_weight: Annotated[float, Ge(0)] = 0.0
+    """For pictures without colour: raise it when all comes back brown."""
 
 
 class Spoiled:
@@ -105,13 +108,17 @@ class Restore:
         self.weights = {
             "pixels": self.settings.pixel_weight,
             "detail": self.settings.detail_weight,
+            "colours": self.settings.colour_weight,
         }
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         generator = cast(Generator, self.networks["generator"])
         restored = inside(paint(generator, batch["content"]), self.context).float()
         wanted = inside(batch["target"], self.context)
-        return {
+        terms = {
             "pixels": losses.charbonnier(restored, wanted),
             "detail": losses.charbonnier(losses.laplacian(restored), losses.laplacian(wanted)),
         }
+        if self.settings.colour_weight:
+            terms["colours"] = losses.palette(as_seen(restored), wanted)
+        return terms
