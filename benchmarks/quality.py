@@ -55,6 +55,7 @@ from allaprima_train import quality
 from allaprima_train.culture import score
 from allaprima_train.data import read_picture
 from allaprima_train.features import load_features
+from allaprima_train.judge import style_of
 from allaprima_train.objectives import shown_pictures
 from allaprima_train.objectives.mixture import MixtureSettings
 from allaprima_train.recipe import PictureSet, Recipe
@@ -145,14 +146,14 @@ def looks(recipe: Recipe | None, named: Sequence[str] | None) -> Iterator[Look]:
     for name, pictures in domains.items():
         yield Look(name, (f"domain={name}",), pictures)
     if not domains:
-        yield Look("", (), PictureSet(tuple(named)) if named else style_of(recipe))
+        yield Look("", (), PictureSet(tuple(named)) if named else styled(recipe))
 
 
 def domains_of(recipe: Recipe) -> dict[str, PictureSet | None]:
     """Each domain with its own set; of a mixture each expert with that of its own recipe, where that can be found."""
     if isinstance(recipe.objective, MixtureSettings):
         names = zip(recipe.objective.names, recipe.objective.experts, strict=True)
-        return {name: style_of(recipe_of(expert)) for name, expert in names}
+        return {name: styled(recipe_of(expert)) for name, expert in names}
     return {domain.name: domain for domain in getattr(recipe.objective, "domains", ())}
 
 
@@ -164,14 +165,8 @@ def recipe_of(what: str) -> Recipe | None:
         return painter.recipe
 
 
-def style_of(recipe: Recipe | None) -> PictureSet | None:
-    """The pictures that the style is: [quality] style, else what the method's own setting names."""
-    if recipe is None:
-        return None
-    style = recipe.quality.style or getattr(recipe.objective, "style", None)
-    if isinstance(style, str):
-        style = (style,)
-    return PictureSet(style) if isinstance(style, tuple) else style
+def styled(recipe: Recipe | None) -> PictureSet | None:
+    return None if recipe is None else style_of(recipe)
 
 
 def measure(

@@ -4,7 +4,7 @@
     choose        measure rungs on the backend that it is for, and take the largest that is fast enough
     prune         keep the most important channels and blocks of the run           (allaprima_train.prune)
     fine-tune     some hundred steps towards the whole network's paintings         (method = "distill")
-    int8          some more that paint as int8 would, if wanted                    ([distill] int8)
+    int8          some more that paint as int8 would, if wanted; alone, without a target  ([distill] int8)
     points        milliseconds against quality of everything on the way, as a Pareto table
 
 Multiply-adds order the ladder and decide nothing: on a processor a network of half as many need not be faster.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -39,6 +39,7 @@ from allaprima_train.features import Vgg19, load_features
 from allaprima_train.frame_model import FrameModel
 from allaprima_train.generators import Generator
 from allaprima_train.generators.mobile import SIZES, Mobile, Size
+from allaprima_train.judge import style_of
 from allaprima_train.loop import train
 from allaprima_train.objectives.distill import DistillSettings
 from allaprima_train.prune import prune, size_of
@@ -61,6 +62,7 @@ SMALLEST = Size(8, 16, 1)
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of the channels; kept at multiples of 8, which vector units are made for
 SIDE = 256  # of the squares that quality is judged on
 RUNS = 15
+FLOAT, INT8 = "fine-tuned", "trained for int8"
 
 
 @dataclass(frozen=True)
@@ -114,23 +116,28 @@ def compress(
     """Make the run at `run_folder` as fast as `wish` (default: its recipe's table [compress]) says, as the run `out`.
 
     `plan`: measure and choose, train nothing. With `wish.int8` there are two runs: `out`, and `out`-int8 that went on
-    from there. The table of points is `pareto.json` in the last one.
+    from there; without a target only the training for int8, of the same network and under the same name. The table
+    of points is `pareto.json` in the last one.
 
-    Raises UsageError E_SETTING for a run without a mobile generator or a wish without a target, OutputError
+    Raises UsageError E_SETTING for a run without a mobile generator or a wish without a target or int8, OutputError
     E_OUTPUT_EXISTS, DeviceError, QualityError E_COMPRESS_TARGET where the smallest network is not fast enough, and
     what `train` raises.
     """
     run = Run(run_folder)
     recipe = run.recipe()
     wish = wish or recipe.compress
-    if not wish.target_ms:
+    if not wish.target_ms and (plan or not wish.int8):
         raise UsageError(
             "E_SETTING",
             f"no latency to compress {run_folder} to",
-            next="give --target-ms, or [compress] target_ms",
+            next="give --target-ms, or [compress] target_ms; or --int8 alone, to train for that only",
         )
-    out = out or run_folder.with_name(f"{run_folder.name}-{wish.target_ms:g}ms")
-    runs = [Run(out), *([Run(out.with_name(f"{out.name}-int8"))] if wish.int8 else [])]
+    if wish.target_ms:
+        out = out or run_folder.with_name(f"{run_folder.name}-{wish.target_ms:g}ms")
+        stages = {FLOAT: Run(out), **({INT8: Run(out.with_name(f"{out.name}-int8"))} if wish.int8 else {})}
+    else:
+        stages = {INT8: Run(out or run_folder.with_name(f"{run_folder.name}-int8"))}
+    runs = list(stages.values())
     taken = [one for one in runs if one.recipe_file.exists()]
     if taken and not overwrite and not plan:
         raise OutputError(
@@ -139,7 +146,9 @@ def compress(
     whole = cast(Mobile, run.generator()[0])
     studio = Studio(recipe, whole, wish)
     rungs: list[Rung] = []
-    chosen = _choose(size_of(whole), studio, rungs, on_stage)
+    chosen = size_of(whole)
+    if wish.target_ms:
+        chosen = _choose(chosen, studio, rungs, on_stage)
     if plan:
         return Compressed(None, chosen, rungs, [])
 
@@ -147,14 +156,14 @@ def compress(
     points = studio.points("whole", whole, eyes, on_stage)
     start = whole
     if chosen != size_of(whole):
-        on_stage(f"pruning to {_words(chosen)}")
+        on_stage(f"pruning to {chosen}")
         start = prune(whole, chosen, studio.practice[:8]).eval()
         points += studio.points("pruned", start, eyes, on_stage)
-    for stage, into in zip(("fine-tuned", "trained for int8"), runs, strict=False):
+    for stage, into in stages.items():
         on_stage(f"{stage}: {wish.steps} steps into {into.folder}")
         begun = _write_start(into, start)
         train(
-            _recipe(recipe, run_folder, into, begun, chosen, wish, int8=stage == "trained for int8"),
+            _recipe(recipe, run_folder, into, begun, chosen, wish, int8=stage == INT8),
             into,
             features=features,
             device=device,
@@ -236,7 +245,7 @@ class Studio:
         """In the backend's own float precision, and in int8 where that is wished for."""
         found = []
         for precision in dict.fromkeys((self.float, self.precision)):
-            on_stage(f"measuring {name} ({_words(size_of(network))}) in {precision}")
+            on_stage(f"measuring {name} ({size_of(network)}) in {precision}")
             model = self.export(network, precision)
             painter = Painter(model.SerializeToString(), self.wish.on, precision)
             painted = [painter.paint(photo) for photo in self.photos]
@@ -271,7 +280,7 @@ def _choose(whole: Size, studio: Studio, rungs: list[Rung], on_stage: Callable[[
             ms = studio.ms(studio.export(network, studio.precision, most=4), studio.precision)
             known[place] = ms
             rungs.append(Rung(size, _gmac(size), round(ms, 3)))
-            on_stage(f"{_words(size)}: {ms:.1f} ms in {studio.precision}")
+            on_stage(f"{size}: {ms:.1f} ms in {studio.precision}")
         return known[place] <= wish.target_ms
 
     low, high = 0, len(sizes) - 1
@@ -279,7 +288,7 @@ def _choose(whole: Size, studio: Studio, rungs: list[Rung], on_stage: Callable[[
         raise QualityError(
             "E_COMPRESS_TARGET",
             f"no network is that fast at {wish.at} on {wish.on}",
-            f"the smallest, {_words(sizes[high])}, takes {known[high]:.1f} ms in {studio.precision}; "
+            f"the smallest, {sizes[high]}, takes {known[high]:.1f} ms in {studio.precision}; "
             f"the target is {wish.target_ms:g}",
             "raise --target-ms, or paint smaller pictures with --at",
         )
@@ -294,20 +303,26 @@ def _recipe(
     recipe: Recipe, teacher: Path, into: Run, begun: Path, size: Size, wish: Compress, *, int8: bool
 ) -> Recipe:
     """The fine-tune as a recipe: everything of the run's own, but the method."""
-    changed = f"Compressed from {recipe.name} to {_words(size)} for {wish.target_ms:g} ms at {wish.at} on {wish.on}."
+    name, card = recipe.name, recipe.card  # with no target it is the same network still
+    if wish.target_ms:
+        what = f"{size} for {wish.target_ms:g} ms at {wish.at} on {wish.on}"
+        notes = f"{card.notes} Compressed from {name} to {what}.".strip()
+        name, card = into.folder.name, dataclasses.replace(card, notes=notes)
     rate = wish.learning_rate / 5 if int8 else wish.learning_rate
     return dataclasses.replace(
         recipe,
-        name=into.folder.name,
+        name=name,
         method="distill",
         objective=DistillSettings(
-            teacher=str(teacher), width=(size.quarter, size.eighth, size.blocks), int8=int8
+            teacher=str(teacher),
+            width=None if size == SIZES.get(recipe.generator.size) else size if size.half else size[:3],
+            int8=int8,
         ),
-        generator=dataclasses.replace(recipe.generator, network="mobile", size=next(iter(SIZES))),
         transfer=Transfer(init_from=str(begun)),
         train=dataclasses.replace(
             recipe.train,
             steps=wish.steps,
+            optimiser="adam",
             learning_rate=rate,
             warmup=min(20, wish.steps),
             ema=min(recipe.train.ema, 1 - 4 / max(8, wish.steps)),
@@ -315,9 +330,9 @@ def _recipe(
         ),
         temporal=Temporal(),
         culture=Culture(),
-        quality=Quality(),
+        quality=Quality(style=style_of(recipe) or ()),  # to be measured by; it learns from its teacher
         search=Search(),
-        card=dataclasses.replace(recipe.card, notes=" ".join(filter(None, (recipe.card.notes, changed)))),
+        card=card,
     )
 
 
@@ -367,7 +382,3 @@ def _gmac(size: Size) -> float:
     near = packed * (size.quarter + 4 * size.half + ends) + 4 * size.quarter * size.half  # stem, head; rise
     far = size.quarter * size.eighth * (1 + 4) + size.blocks * 2 * size.eighth**2  # down and up; at an eighth
     return round(9 * 1280 * 720 * (near / 16 + far / 64) / 1e9, 3)
-
-
-def _words(size: Iterable[int]) -> str:
-    return "-".join(str(number) for number in size)

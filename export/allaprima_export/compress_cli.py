@@ -35,10 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", metavar="NAME", help="to be that fast in (default: the backend's fastest float)"
     )
     wish.add_argument("--steps", type=int, metavar="N", help="of the fine-tune (default: 600)")
-    wish.add_argument("--int8", action="store_true", help="be that fast in int8, and train for it")
+    wish.add_argument(
+        "--int8", action="store_true", help="be that fast in int8, and train for it; alone: train for it"
+    )
     parser.add_argument("--plan", action="store_true", help="measure and choose, train nothing")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="the new run (default: RUN-8ms beside RUN)"
+        "--out", type=Path, metavar="FOLDER", help="the new run (default: RUN-8ms or RUN-int8 beside RUN)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
     parser.add_argument(
@@ -77,18 +79,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(made: Compressed) -> str:
-    size = "-".join(str(number) for number in made.chosen)
+    size = str(made.chosen)
     if made.run is None:
-        rows = [
-            f"{'-'.join(map(str, rung.size)):>10} {rung.gmac:>7.2f} {rung.ms:>8.1f}" for rung in made.rungs
-        ]
+        rows = [f"{rung.size!s:>10} {rung.gmac:>7.2f} {rung.ms:>8.1f}" for rung in made.rungs]
         return "\n".join([f"{'size':>10} {'GMAC':>7} {'ms':>8}", *rows, f"chosen: {size}"])
     rows = [
-        f"{one.name:<17} {'-'.join(map(str, one.size)):>8} {one.precision:<5} {one.ms:>8.1f} {one.psnr_db:>8.1f} "
+        f"{one.name:<17} {one.size!s:>10} {one.precision:<5} {one.ms:>8.1f} {one.psnr_db:>8.1f} "
         f"{one.ssim:>7.4f} {one.structure:>9.3f}  {'*' if one.front else ''}"
         for one in made.points
     ]
-    head = f"{'network':<17} {'size':>8} {'in':<5} {'ms':>8} {'PSNR dB':>8} {'SSIM':>7} {'structure':>9}"
+    head = f"{'network':<17} {'size':>10} {'in':<5} {'ms':>8} {'PSNR dB':>8} {'SSIM':>7} {'structure':>9}"
     notes = "PSNR and SSIM to the whole run's painting in fp32; * nothing is both faster and nearer"
     return "\n".join([head, *rows, notes, f"next: allaprima export {made.run.folder}"])
 

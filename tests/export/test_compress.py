@@ -20,6 +20,7 @@ from allaprima_export.core import billion_macs
 from allaprima_export.pipeline import export
 from allaprima_train.features import FILE, Vgg19
 from allaprima_train.generators.mobile import SIZES, Mobile, Size
+from allaprima_train.judge import style_of
 from allaprima_train.prune import size_of
 from allaprima_train.run import Run
 from allaprima_train.tables import Compress
@@ -81,6 +82,29 @@ def test_what_cannot_be_reached_is_said_before_anything_is_trained(run: Run) -> 
         compress(run.folder, wish=Compress(target_ms=9, precision="fp16", on="ort"))
     with pytest.raises(ValueError, match="a width and a height"):
         Compress(at="720p")
+
+
+def test_int8_alone_trains_the_same_network_under_its_own_name(
+    run: Run, eyes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Studio, "ms", lambda studio, model, precision: 1.0)
+    monkeypatch.chdir(tmp_path)
+    made = compress(
+        run.folder, Path("for-int8"), Compress(int8=True, at="64x48", steps=2, on="ort"), features=eyes
+    )
+    assert made.run is not None
+    before, recipe = run.recipe(), made.run.recipe()
+    assert made.chosen == size_of(run.generator()[0])
+    assert (recipe.name, recipe.card, recipe.generator) == (before.name, before.card, before.generator)
+    assert (recipe.method, recipe.objective.teacher, recipe.objective.int8) == (
+        "distill",
+        str(run.folder),
+        True,
+    )
+    assert style_of(recipe) == style_of(before)  # what it will be measured by
+    assert {one.name for one in made.points} == {"whole", "trained for int8"}
+    with pytest.raises(UsageError, match="no latency"):
+        compress(run.folder, wish=Compress(int8=True), plan=True)
 
 
 def test_a_compressed_run_is_smaller_trained_and_exports(

@@ -18,7 +18,7 @@ from allaprima_train import judge, quality
 from allaprima_train.features import load_features
 from allaprima_train.judge import Evaluation, Judge
 from allaprima_train.loop import train
-from allaprima_train.recipe import Recipe
+from allaprima_train.recipe import PictureSet, Recipe
 from allaprima_train.run import Run
 from allaprima_train.tables import Quality
 
@@ -231,5 +231,7 @@ def test_bounds_without_evaluations_are_refused(recipe: Recipes) -> None:
 
 
 def test_the_style_is_what_the_method_names_or_what_the_table_says(recipe: Recipes, photos: Path) -> None:
-    assert judge.style_pictures(recipe()) == [photos.parent / "style.png"]
-    assert len(judge.style_pictures(recipe(f"quality.style=['{photos}']"))) == 10
+    assert judge.style_of(recipe()) == PictureSet((str(photos.parent / "style.png"),))
+    assert judge.style_of(recipe(f"quality.style=['{photos}']")) == PictureSet((str(photos),))
+    as_a_set = recipe(f"quality.style={{pictures=['{photos}'], grey=true}}")
+    assert judge.style_of(as_a_set) == PictureSet((str(photos),), grey=True)

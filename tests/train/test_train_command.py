@@ -45,7 +45,7 @@ def test_a_run_is_called_after_the_recipe_and_is_not_overwritten_unasked(command
 
 
 def test_what_a_training_begins_with_is_not_written_over(command: Callable[..., int]) -> None:
-    """A recipe of the name that its start has, too: `starry-int8.toml` begins with the run `starry` and is one."""
+    """A recipe of the name that its start has, too: it would take the place of what it reads."""
     assert command("--set", "train.steps=2") == 0
     before = Path("runs/small/weights.safetensors").read_bytes()
     again = ("--set", "transfer.init_from='runs/small'")

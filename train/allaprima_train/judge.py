@@ -28,15 +28,15 @@ from allaprima.frame import Image
 from allaprima.metrics import psnr, ssim
 
 from . import quality
-from .data import find_pictures, read_picture
+from .data import find_pictures, prepared, read_picture
 from .features import Vgg19
 from .frame_model import FrameModel
 from .generators import Generator
 from .objectives import shown_pictures
-from .recipe import PictureSet, Recipe
-from .tables import Quality
+from .recipe import Recipe
+from .tables import PictureSet, Quality
 
-__all__ = ["Evaluation", "Judge", "require_terms", "style_pictures"]
+__all__ = ["Evaluation", "Judge", "require_terms", "style_of"]
 
 log = logging.getLogger(__name__)
 
@@ -158,8 +158,8 @@ class Judge:
         return {self.settings.goal, *self.settings.least, *self.settings.most}
 
     def _target(self) -> quality.StyleTarget | None:
-        paths = style_pictures(self.recipe)[:MOST_STYLE_PICTURES]
-        if not paths:
+        works = style_of(self.recipe)
+        if works is None:
             if "style_distance" in self._asked():
                 raise UsageError(
                     "E_SETTING",
@@ -168,8 +168,9 @@ class Judge:
                     'name them, [quality] style = ["paintings"]; or take the goal psnr_db where there is an answer',
                 )
             return None
+        paths = find_pictures(works.pictures, "[quality] style")[:MOST_STYLE_PICTURES]
         with self._eyes():
-            return quality.StyleTarget(self.features, [read_picture(path) for path in paths])
+            return quality.StyleTarget(self.features, [prepared(read_picture(path), works) for path in paths])
 
     def _eyes(self) -> torch.autocast:
         """The feature network at the training's precision; what paints is always exact."""
@@ -204,15 +205,13 @@ def require_terms(chosen: Quality, weights: Mapping[str, float]) -> None:
             )
 
 
-def style_pictures(recipe: Recipe) -> list[Path]:
+def style_of(recipe: Recipe) -> PictureSet | None:
     """The pictures that the style is: [quality] style, else what the method's own setting `style` names."""
-    if recipe.quality.style:
-        return find_pictures(recipe.quality.style, "[quality] style")
-    named = getattr(recipe.objective, "style", ())
+    named = recipe.quality.style or getattr(recipe.objective, "style", ())
     if isinstance(named, PictureSet):
-        named = named.pictures
+        return named
     places = [place for place in ((named,) if isinstance(named, str) else named) if isinstance(place, str)]
-    return find_pictures(places, f"[{recipe.method}] style") if places else []
+    return PictureSet(tuple(places)) if places else None
 
 
 def _photos(held_out: Sequence[Path], chosen: Quality) -> list[Image]:

@@ -22,7 +22,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from allaprima import settings
 from allaprima.errors import InputError, UsageError
 
-from .tables import Augment, Compress, Culture, Quality, Search, Temporal, Transfer
+from .tables import Augment, Compress, Culture, PictureSet, Quality, Search, Temporal, Transfer
 
 __all__ = [
     "Card",
@@ -62,43 +62,11 @@ class Data:
 
 
 @dataclass(frozen=True)
-class PictureSet:
-    """Pictures that belong together: the paintings of a style, one domain of several, the answers of a pair."""
-
-    pictures: tuple[str, ...]
-    """Folders (searched deeply) or files. As many or as few as there are: sets need not be equally large."""
-    name: str = ""
-    """What users read, where there is a choice between sets."""
-    short_side: Annotated[int, Ge(0)] = 0
-    """Each picture's short side in pixels before crops are taken: larger shows finer strokes larger. 0: as it is."""
-    trim: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    """Share of the picture cut away at its top, right, bottom, left: frames, marks, title strips."""
-    grey: bool = False
-    """Without colour: for scans whose casts vary."""
-    stretch: bool = False
-    """Stretch each picture's tones from black to white: for old silk and faded prints, whose grey veil is learned first
-    and their strokes last."""
-    zoom: tuple[float, float] = (0.8, 1.25)
-    """Crops are taken at a scale drawn between these."""
-    flip: bool = True
-    """Mirror every second crop; switch off where left and right differ (writing)."""
-
-    def __post_init__(self) -> None:
-        top, right, bottom, left = self.trim
-        if min(self.trim) < 0 or top + bottom >= 1 or left + right >= 1:
-            raise ValueError(
-                f"trim = {list(self.trim)} leaves nothing: shares of the picture, 0.1 is a tenth"
-            )
-        if not 0 < self.zoom[0] <= self.zoom[1]:
-            raise ValueError(f"zoom = {list(self.zoom)}: must be 0 < lowest <= highest")
-
-
-@dataclass(frozen=True)
 class GeneratorChoice:
     network: str = "mobile"
     """`mobile` ships and is fast; `resnet` is the slow reference, `coarse-to-fine` the one for large pictures."""
     size: str = "small"
-    """mobile: nano, small or base; resnet: small, base, six or nine; coarse-to-fine: small or base."""
+    """mobile: nano, small or base, each also -fine; resnet: small, base, six or nine; coarse-to-fine: small or base."""
 
 
 @dataclass(frozen=True)

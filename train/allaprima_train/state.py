@@ -239,9 +239,15 @@ def numbers(terms: Mapping[str, Tensor], step: int) -> dict[str, float]:
     values = {name: float(term.detach()) for name, term in terms.items()}
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
+        *others, last = wrong
+        which = (
+            f"losses {', '.join(others)} and {last} are not numbers"
+            if others
+            else f"loss {last} is not a number"
+        )
         raise QualityError(
             "E_TRAIN_NAN",
-            f"the loss {' and '.join(wrong)} is not a number at step {step}",
+            f"the {which} at step {step}",
             "the weights have diverged",
             AFTER_NAN,
         )

@@ -14,12 +14,54 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-__all__ = ["Augment", "Compress", "Culture", "Quality", "Range", "Search", "Temporal", "Transfer"]
+__all__ = [
+    "Augment",
+    "Compress",
+    "Culture",
+    "PictureSet",
+    "Quality",
+    "Range",
+    "Search",
+    "Temporal",
+    "Transfer",
+]
 
 Weight = Annotated[float, Ge(0)]
 Measure = Literal[
     "psnr_db", "ssim", "structure_distance", "edge_recall", "style_distance", "flicker", "drift"
 ]
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures that belong together: the paintings of a style, one domain of several, the answers of a pair."""
+
+    pictures: tuple[str, ...]
+    """Folders (searched deeply) or files. As many or as few as there are: sets need not be equally large."""
+    name: str = ""
+    """What users read, where there is a choice between sets."""
+    short_side: Annotated[int, Ge(0)] = 0
+    """Each picture's short side in pixels before crops are taken: larger shows finer strokes larger. 0: as it is."""
+    trim: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """Share of the picture cut away at its top, right, bottom, left: frames, marks, title strips."""
+    grey: bool = False
+    """Without colour: for scans whose casts vary."""
+    stretch: bool = False
+    """Stretch each picture's tones from black to white: for old silk and faded prints, whose grey veil is learned first
+    and their strokes last."""
+    zoom: tuple[float, float] = (0.8, 1.25)
+    """Crops are taken at a scale drawn between these."""
+    flip: bool = True
+    """Mirror every second crop; switch off where left and right differ (writing)."""
+
+    def __post_init__(self) -> None:
+        top, right, bottom, left = self.trim
+        if min(self.trim) < 0 or top + bottom >= 1 or left + right >= 1:
+            raise ValueError(
+                f"trim = {list(self.trim)} leaves nothing: shares of the picture, 0.1 is a tenth"
+            )
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom = {list(self.zoom)}: must be 0 < lowest <= highest")
 
 
 @dataclass(frozen=True)
@@ -99,7 +141,7 @@ class Quality:
     """Held-out photographs that are painted, always the same."""
     side: Annotated[int, Ge(96)] = 256
     """Their short side in pixels."""
-    style: tuple[str, ...] = ()
+    style: tuple[str, ...] | PictureSet = ()
     """Pictures that `style_distance` is measured to. Empty: those that the method's setting `style` names."""
     goal: Measure = "style_distance"
     """What the best snapshot is best in, among those that keep the bounds. `psnr_db` where there is a right
@@ -165,7 +207,8 @@ class Search:
 @dataclass(frozen=True)
 class Compress:
     target_ms: Annotated[float, Ge(0)] = 0.0
-    """Milliseconds for one picture, network alone, on the machine that compresses. 0: no wish."""
+    """Milliseconds for one picture, network alone, on the machine that compresses. 0: no wish; with `int8` the network
+    keeps its size."""
     at: str = "1280x720"
     """Width x height of the pictures."""
     on: str = "openvino"

@@ -36,6 +36,9 @@ class Size(NamedTuple):
     blocks: int  # residual blocks at 1/8
     half: int = 0  # channels at 1/2; 0: none, and the photograph shines through
 
+    def __str__(self) -> str:
+        return "-".join(str(number) for number in self if number)
+
 
 _SIZES = {"nano": Size(16, 32, 3), "small": Size(32, 64, 4), "base": Size(48, 96, 6)}
 SIZES = _SIZES | {f"{name}-fine": size._replace(half=size.quarter // 4) for name, size in _SIZES.items()}

@@ -47,9 +47,10 @@ LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 class DistillSettings:
     teacher: str
     """A run's folder, a bundle, or a style's name."""
-    width: tuple[int, int, int] | None = None
-    """The student as mobile with (channels at a quarter of the resolution, at an eighth, residual blocks), for what
-    lies between the sizes of [generator]: multiples of 8 channels are fastest. `allaprima compress` chooses it."""
+    width: tuple[int, ...] | None = None
+    """The student as mobile with (channels at a quarter of the resolution, at an eighth, residual blocks) and, as a
+    -fine size, channels at half; for what lies between the sizes of [generator]: multiples of 8 channels are fastest.
+    `allaprima compress` chooses it."""
     pixel_weight: Annotated[float, Ge(0)] = 1.0
     detail_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when strokes stay soft."""
@@ -59,8 +60,8 @@ class DistillSettings:
     """Paint as int8 would while training, so that the int8 variant loses less."""
 
     def __post_init__(self) -> None:
-        if self.width is not None and min(self.width) < 1:
-            raise ValueError(f"width = {list(self.width)}: each has to be at least 1")
+        if self.width is not None and (min(self.width, default=0) < 1 or len(self.width) not in (3, 4)):
+            raise ValueError(f"width = {list(self.width)}: three or four numbers, each at least 1")
 
 
 def streams(recipe: Recipe) -> dict[str, Stream]:
