@@ -161,7 +161,7 @@ def compress(
         points += studio.points("pruned", start, eyes, on_stage)
     for stage, into in stages.items():
         on_stage(f"{stage}: {wish.steps} steps into {into.folder}")
-        begun = _write_start(into, start)
+        begun = run_folder if start is whole else _write_start(into, start)
         train(
             _recipe(recipe, run_folder, into, begun, chosen, wish, int8=stage == INT8),
             into,

@@ -102,6 +102,7 @@ def test_int8_alone_trains_the_same_network_under_its_own_name(
         True,
     )
     assert style_of(recipe) == style_of(before)  # what it will be measured by
+    assert made.run.generator()[1]["init_from"] == f"the run {before.name}, step {run.generator()[1]['step']}"
     assert {one.name for one in made.points} == {"whole", "trained for int8"}
     with pytest.raises(UsageError, match="no latency"):
         compress(run.folder, wish=Compress(int8=True), plan=True)
