@@ -111,6 +111,7 @@ def _run(folder: Path, controls: Sequence[str]) -> Painter:
     import torch
 
     from allaprima_export.core import billion_macs
+    from allaprima_export.pipeline import size_name
     from allaprima_train.frame_model import FrameModel
     from allaprima_train.generators import Generator
     from allaprima_train.generators.controls import as_tensors
@@ -133,7 +134,7 @@ def _run(folder: Path, controls: Sequence[str]) -> Painter:
         name=recipe.name,
         paint=lambda image: painted(image, 1.0),
         unpainted=lambda image: painted(image, 0.0),
-        network=f"{recipe.generator.network}-{recipe.generator.size}",
+        network=f"{recipe.generator.network}-{size_name(recipe)}",
         parameters=sum(weights.numel() for weights in model.parameters()),
         gmac_720p=billion_macs(network, 720, 1280),
         stride=generator.stride,

@@ -138,6 +138,12 @@ def compress(
     else:
         stages = {INT8: Run(out or run_folder.with_name(f"{run_folder.name}-int8"))}
     runs = list(stages.values())
+    if run_folder.resolve() in [one.folder.resolve() for one in runs]:
+        raise UsageError(
+            "E_SETTING",
+            f"{run_folder} is what is compressed, and cannot be written over by it",
+            next="name another folder with --out",
+        )
     taken = [one for one in runs if one.recipe_file.exists()]
     if taken and not overwrite and not plan:
         raise OutputError(
@@ -187,7 +193,7 @@ def ladder(whole: Size) -> list[Size]:
             cut(whole.quarter, share, SMALLEST.quarter),
             cut(whole.eighth, share, SMALLEST.eighth),
             blocks,
-            whole.half and max(4, round(whole.half * share)),
+            whole.half and min(whole.half, max(4, round(whole.half * share))),
         )
         for share in SHARES
         for blocks in range(1, whole.blocks + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx
 
 from allaprima.frame import Image
@@ -16,6 +17,7 @@ from .inside import Frame, all_finite
 from .parity import Judged, Panel
 from .qdq import keep, layers
 from .quantize import quantize, quantizer_version
+from .scenes import gradient
 from .sensitivity import Tried, search
 
 __all__ = ["Quantized", "practice_pictures", "quantized"]
@@ -99,7 +101,8 @@ def quantized(
 
 
 def practice_pictures(pictures: Sequence[Image]) -> Mapping[str, Image]:
-    """Cuts of one size from the middle of some calibration pictures, the first and the last ones, by name.
+    """Cuts of one size from the middle of some calibration pictures, the first and the last ones, by name; then plain
+    grey and a slope, on which one level shows: a network that was faithful to photographs left a lattice on grey.
 
     Of one size, because a backend starts anew for each.
     """
@@ -109,4 +112,6 @@ def practice_pictures(pictures: Sequence[Image]) -> Mapping[str, Image]:
     for number, picture in enumerate(some):
         top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
         cuts[f"practice {number}"] = picture[top : top + height, left : left + width].copy()
+    cuts["practice grey"] = np.full((height, width, 3), 100, np.uint8)
+    cuts["practice slope"] = gradient(height, width)[::-1, ::-1].copy()
     return cuts

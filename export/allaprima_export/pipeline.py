@@ -417,7 +417,7 @@ def _lineage(
     return Lineage(
         method=recipe.method,
         recipe="recipe.toml",
-        network=f"{recipe.generator.network}-{_size(recipe)}",
+        network=f"{recipe.generator.network}-{size_name(recipe)}",
         parameters=sum(parameter.numel() for parameter in plain.parameters()),
         gmac_720p=round(billion_macs(generator, 720, 1280), 2),
         style=(style,) if style else (),
@@ -449,7 +449,7 @@ def _taught(settings: object) -> str:
     return f"Learned from the paintings of {' and '.join(names)}." if names else ""
 
 
-def _size(recipe: Recipe) -> str:
+def size_name(recipe: Recipe) -> str:
     """A size's name, or where a distillation chose its own: `24-48-3`."""
     width: Sequence[int] | None = getattr(recipe.objective, "width", None)
     return "-".join(map(str, width)) if width else recipe.generator.size

@@ -51,14 +51,16 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Studio, "ms", lambda studio, model, precision: 10 * float(model.doc_string))
 
 
-def test_the_ladder_goes_down_in_multiples_of_eight() -> None:
-    steps = ladder(SIZES["small"])
-    assert steps[0] == SIZES["small"]
-    assert steps[-1] == SMALLEST
+@pytest.mark.parametrize("whole", [SIZES["small"], SIZES["small-fine"], Size(16, 32, 2, half=3)], ids=str)
+def test_the_ladder_goes_down_in_multiples_of_eight(whole: Size) -> None:
+    steps = ladder(whole)
+    assert steps[0] == whole
+    assert steps[-1][:3] == SMALLEST[:3]
+    assert all(0 < size.half <= whole.half if whole.half else size.half == 0 for size in steps)
     assert all(size.quarter % 8 == size.eighth % 8 == 0 for size in steps)
     cost = [module._gmac(size) for size in steps]
     assert cost == sorted(cost, reverse=True)
-    assert cost[0] == pytest.approx(billion_macs(Mobile("small"), 720, 1280), abs=2e-3)
+    assert cost[0] == pytest.approx(billion_macs(Mobile(whole), 720, 1280), abs=2e-3)
 
 
 @pytest.mark.usefixtures("clocked")
@@ -106,6 +108,9 @@ def test_int8_alone_trains_the_same_network_under_its_own_name(
     assert {one.name for one in made.points} == {"whole", "trained for int8"}
     with pytest.raises(UsageError, match="no latency"):
         compress(run.folder, wish=Compress(int8=True), plan=True)
+    with pytest.raises(UsageError, match="cannot be written over by it"):
+        compress(run.folder, run.folder, Compress(int8=True), overwrite=True)
+    assert run.generator()[1]["step"]
 
 
 def test_a_compressed_run_is_smaller_trained_and_exports(

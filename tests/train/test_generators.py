@@ -1,5 +1,6 @@
 """Generators and losses: the fold, the grid, the border, and what the losses must notice."""
 
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -100,6 +101,16 @@ def test_features_of_half_the_resolution_may_lie_packed() -> None:
         painted = F.pixel_shuffle(head(F.pixel_unshuffle(features, 2)), 4)
         plain = F.pixel_shuffle(F.conv2d(features, *SmoothUp.fold(head), padding=1), 2)
         assert torch.allclose(painted, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [lambda: TwoLevels(fine=6, near=10), lambda: PackedUp(6, 3)])
+def test_what_was_folded_from_packed_layers_unfolds_into_them(make: Callable[[], FoldingConv]) -> None:
+    torch.manual_seed(0)
+    layer, other = make(), make()
+    kernel, bias = layer.fold()
+    other.unfold(kernel, bias)
+    for found, wanted in zip(other.fold(), (kernel, bias), strict=True):
+        assert torch.allclose(found, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (17, 23), (93, 61), (64, 96)])

@@ -121,6 +121,9 @@ def test_pairs_fit_together_at_every_scale(restoring: Callable[..., Recipe], siz
     sampled = {name: torch.stack([stream[0], stream[1]]) for name, stream in streams.items()}
     terms = make_objective(made, None).terms("generator", to_batch(sampled, torch.device("cpu")))
     assert all(torch.isfinite(term) for term in terms.values())
+    assert set(terms) == {"pixels", "detail"}
+    coloured = make_objective(restoring(f"generator.size={size}", "restore.colour_weight=0.5"), None)
+    assert set(coloured.terms("generator", to_batch(sampled, torch.device("cpu")))) == {*terms, "colours"}
     assert shown_pictures(made, PHOTO, 0).shape == (1, 96 // scale, 128 // scale, 3)
     assert every_picture(streams) == set(streams["target"].pictures)  # what both read is counted once
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from allaprima.bundle import Bundle, find_style
 from allaprima.errors import InputError, UsageError
 from allaprima_train.adapters import adapt, is_adapter, merged
 from allaprima_train.generators import Generator, make_generator
-from allaprima_train.generators.mobile import Mobile, Size
+from allaprima_train.generators.mobile import SIZES, Mobile, Size
 from allaprima_train.loop import train
-from allaprima_train.recipe import Recipe
+from allaprima_train.recipe import Recipe, parse_recipe
 from allaprima_train.run import Run
 from allaprima_train.transfer import begin_with, read_weights
 
@@ -93,7 +94,7 @@ def test_a_bundle_is_unfolded_and_paints_as_it_did() -> None:
     import allaprima
     from allaprima_train.frame_model import FrameModel
 
-    generator = make_generator("mobile", "small").eval()
+    generator = Mobile(shipped_size()).eval()
     said = begin_with(generator, read_weights(SHIPPED))
     assert said.startswith("all ")
     assert "the bundle starry" in said
@@ -118,26 +119,39 @@ def test_another_architecture_says_what_differs(nano: torch.nn.Module, tmp_path:
         begin_with(small, read_weights(foreign), only_what_fits=True)
 
 
+def shipped_size() -> Size:
+    bundle = Bundle.open(find_style(SHIPPED))
+    return SIZES[
+        parse_recipe(bundle.read(bundle.manifest.lineage.recipe).decode(), "its recipe").generator.size
+    ]
+
+
 def test_what_does_not_fit_in_a_bundle_keeps_its_own_weights() -> None:
     """Layers of a bundle are scaled to bytes; those that begin afresh are not, and must not be scaled back."""
     torch.manual_seed(5)
-    wider = Mobile(Size(quarter=32, eighth=48, blocks=4))
+    whole = shipped_size()
+    wider = Mobile(whole._replace(eighth=48))
     before = {name: tensor.clone() for name, tensor in wider.state_dict().items()}
     said = begin_with(wider, read_weights(SHIPPED), only_what_fits=True)
-    assert said.startswith("4 of ")  # kernel and bias of the first layer and of the last
+    ends = (
+        {"stem", "head", "rise"} if whole.half else {"stem", "head"}
+    )  # what neither reads nor writes at 1/8
+    assert said.startswith(f"{2 * len(ends)} of ")
     after = wider.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"stem", "head"}
-    shipped = make_generator("mobile", "small")
+    assert changed == ends
+    shipped = Mobile(whole)
     begin_with(shipped, read_weights(SHIPPED))
     assert all(
-        torch.equal(after[name], shipped.state_dict()[name]) for name in after if name.startswith("stem.full")
+        torch.equal(after[name], shipped.state_dict()[name])
+        for name in after
+        if name.startswith("stem.") and name.endswith("full")
     )
 
-    fewer = Mobile(Size(quarter=24, eighth=64, blocks=4))
-    ends = {name: t.clone() for name, t in fewer.state_dict().items() if name.startswith(("stem", "head"))}
+    fewer = Mobile(whole._replace(quarter=24, half=whole.half and 6))
+    own = {name: t.clone() for name, t in fewer.state_dict().items() if name.startswith(("stem", "head"))}
     begin_with(fewer, read_weights(SHIPPED), only_what_fits=True)
-    assert all(torch.equal(tensor, fewer.state_dict()[name]) for name, tensor in ends.items())
+    assert all(torch.equal(tensor, fewer.state_dict()[name]) for name, tensor in own.items())
 
 
 def test_a_run_that_is_not_here_yet_is_to_be_trained_first(
@@ -236,7 +250,7 @@ def test_patterns_that_fit_nothing_or_leave_nothing_are_refused(
         train(recipe(f"transfer.{setting}"), Run(tmp_path / "run"), features=features)
 
 
-@pytest.mark.parametrize("network", [("mobile", "small"), ("resnet", "small")])
+@pytest.mark.parametrize("network", [("mobile", "small"), ("mobile", "nano-fine"), ("resnet", "small")])
 def test_adapters_fold_bit_for_bit_into_the_plain_network(network: tuple[str, str]) -> None:
     torch.manual_seed(0)
     generator = make_generator(*network).eval()

@@ -19,13 +19,14 @@ from torch.nn.utils import parametrize
 
 from allaprima.errors import UsageError
 
-from .generators.branched import BranchedConv, SmoothUp
+from .generators.branched import BranchedConv, PackedUp, SmoothUp
 
 __all__ = ["LowRank", "adapt", "is_adapter", "merged"]
 
 KERNELS: dict[type[nn.Module], str] = {
     BranchedConv: "full",  # its other branches stay as they are trained
     SmoothUp: "filter",
+    PackedUp: "filter",
     nn.Conv2d: "weight",
 }
 

@@ -30,10 +30,11 @@ class Ranges(nn.Module):
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
+        inner = _inner(generator)
         self.layers = {
             name: name.replace(".", "_")
             for name, layer in generator.named_modules()
-            if isinstance(layer, FoldingConv)
+            if isinstance(layer, FoldingConv) and name not in inner
         }
         if not self.layers:
             raise UsageError(
@@ -54,6 +55,12 @@ class Ranges(nn.Module):
         return float(range_[0]), float(range_[1])
 
 
+def _inner(generator: nn.Module) -> set[str]:
+    """Names of folding convolutions that are parts of another one's kernel, and never see a picture themselves."""
+    outer = [name for name, layer in generator.named_modules() if isinstance(layer, FoldingConv)]
+    return {name for name in outer if any(name.startswith(f"{other}.") for other in outer)}
+
+
 @contextmanager
 def rounded(generator: nn.Module, ranges: Ranges) -> Iterator[None]:
     """Within the block, each folding convolution sees and multiplies what int8 would."""
@@ -70,7 +77,7 @@ def rounded(generator: nn.Module, ranges: Ranges) -> Iterator[None]:
     hooks = []
     try:
         for name, layer in generator.named_modules():
-            if isinstance(layer, FoldingConv):
+            if isinstance(layer, FoldingConv) and name in ranges.layers:
                 layer.rounding = True
                 hooks.append(layer.register_forward_pre_hook(hook(name)))
         yield

@@ -46,16 +46,16 @@ def prune(network: Mobile, size: Size, photos: Sequence[Image]) -> Mobile:
     whole = size_of(network)
     if any(ours > theirs for ours, theirs in zip(size, whole, strict=True)) or min(size[:3]) < 1:
         raise UsageError("E_SETTING", f"cannot prune {whole} to {size}", "nothing may become larger")
+    if bool(size.half) != bool(whole.half):
+        raise UsageError(
+            "E_SETTING", f"cannot prune {whole} to {size}", "a level comes or goes, not channels"
+        )
     activity, added = _measure(network, photos)
     weight = {
         name: activity[name] * _norms(layer)
         for name, layer in network.named_modules()
         if isinstance(layer, FoldingConv)
     }
-    if bool(size.half) != bool(whole.half):
-        raise UsageError(
-            "E_SETTING", f"cannot prune {whole} to {size}", "a level comes or goes, not channels"
-        )
     quarter = _most(weight["down"] + weight["rise" if size.half else "head"], size.quarter)
     blocks = _most(torch.tensor(added), size.blocks).tolist()
     eighth = _most(sum((weight[f"blocks.{n}.first"] for n in blocks), weight["up"]), size.eighth)

@@ -60,7 +60,7 @@ def read_weights(source: str) -> Weights:
         return Weights(_of_safetensors(path), path.name)
     if path.suffix in (".pth", ".pt", ".ckpt", ".bin"):
         return Weights(_of_torch(path), path.name)
-    if path.parent.name == "runs" and not path.exists():
+    if path.parent.name == "runs" and not path.suffix and not path.exists():
         raise InputError(
             "E_WEIGHTS_MISSING",
             f"cannot begin with {path}",
@@ -212,17 +212,13 @@ def _unfold(generator: nn.Module, plain: nn.Module, taken: Set[str]) -> None:
     unfold layer by layer. The others keep their own."""
     source = cast(Generator, generator)
     into, out_of = (memory_order(n) for n in (source.period, source.period * source.scale))
-    found = {
-        name: part for name, part in plain.named_modules() if isinstance(part, nn.Conv2d) and name in taken
-    }
-    stem = [part for name, part in found.items() if _within(name, "stem") and part.in_channels == len(into)]
-    last = [
-        name for name, part in plain.named_modules() if isinstance(part, nn.Conv2d) and _within(name, "head")
-    ][-1]
+    given = {id(part) for name, part in plain.named_modules() if name in taken}
+    stem = [one for one in _convolutions(plain.stem) if one.in_channels == len(into)]  # a property of some
+    head = _convolutions(plain.head)[-1]
     with torch.no_grad():
-        for first in stem:
+        for first in (one for one in stem if id(one) in given):
             first.weight.copy_(first.weight[:, into.argsort()] * 255)
-        if (head := found.get(last)) is not None:
+        if id(head) in given:
             head.weight.copy_(head.weight[out_of.argsort()] / 255)
             if head.bias is not None:
                 head.bias.copy_(head.bias[out_of.argsort()] / 255)
@@ -254,8 +250,8 @@ def _layer(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _within(name: str, module: str) -> bool:
-    return f"{name}.".startswith(f"{module}.")
+def _convolutions(module: nn.Module | Tensor) -> list[nn.Conv2d]:
+    return [part for part in cast(nn.Module, module).modules() if isinstance(part, nn.Conv2d)]
 
 
 def _stripped(tensors: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:

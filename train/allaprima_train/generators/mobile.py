@@ -90,8 +90,9 @@ class Mobile(nn.Module):
     def trunk(self, packed: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """What it sees: (N, quarter, H/4, W/4) near by, (N, eighth, H/8, W/8) from farther away, and a -fine size
         (N, 4 half, H/4, W/4) close by, which are features at H/2, W/2."""
-        near, close = self.entered(packed)
-        return F.relu(near), self.far(F.relu(near))[-1], close
+        found, close = self.entered(packed)
+        near = F.relu(found)
+        return near, self.far(near)[-1], close
 
     def encoded(self, packed: Tensor) -> list[Tensor]:
         """Features on the way in, finest first: (N, quarter, H/4, W/4), then (N, eighth, H/8, W/8) before and after

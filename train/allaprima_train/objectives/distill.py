@@ -60,8 +60,12 @@ class DistillSettings:
     """Paint as int8 would while training, so that the int8 variant loses less."""
 
     def __post_init__(self) -> None:
-        if self.width is not None and (min(self.width, default=0) < 1 or len(self.width) not in (3, 4)):
-            raise ValueError(f"width = {list(self.width)}: three or four numbers, each at least 1")
+        if self.width is not None and (
+            len(self.width) not in (3, 4) or min(self.width[:3]) < 1 or min(self.width) < 0
+        ):
+            raise ValueError(
+                f"width = {list(self.width)}: three numbers, each at least 1, and a fourth or none"
+            )
 
 
 def streams(recipe: Recipe) -> dict[str, Stream]:

@@ -57,7 +57,8 @@ class RestoreSettings:
     detail_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when edges stay soft."""
     colour_weight: Annotated[float, Ge(0)] = 0.0
-    """For pictures without colour: raise it when all comes back brown."""
+    """For pictures without colour: raise it when all comes back brown. Colours are compared within what one process
+    paints at once: large batches, no `accumulate`."""
 
 
 class Spoiled:
