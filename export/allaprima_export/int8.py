@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
+from allaprima.backends import load
 from allaprima.frame import Image
 from allaprima.manifest import Plan
 
+from .artefacts import SMALLEST, grid
 from .core import OUT
 from .gate import margin_db, unfaithful
 from .inside import Frame, all_finite
-from .parity import Judged, Panel
+from .parity import Judged, Painter, Panel
 from .qdq import keep, layers
 from .quantize import quantize, quantizer_version
 from .scenes import gradient
@@ -59,12 +61,18 @@ def quantized(
     """
     whole = quantize(quantizer, core, frames)
     names = layers(whole, core)
+    in_floats = wrap(core).SerializeToString()
+    its_own = _grid_of_floats(unseen, in_floats, backend)
 
     def made(kept: Collection[str]) -> Quantized:
         some = keep(whole, core, kept)
         model = wrap(some)
         judged = unseen.judge(model.SerializeToString(), "int8", backend)
-        judged = replace(judged, finite=all_finite(model, OUT, unseen.pictures.values(), unseen.controls))
+        judged = replace(
+            judged,
+            finite=all_finite(model, OUT, unseen.pictures.values(), unseen.controls),
+            grid_db=judged.grid_db - its_own,
+        )
         ordered = tuple(name for name in names if name in kept)
         plan = Plan(quantizer=quantizer_version(quantizer), calibration=calibration, keep=ordered)
         return Quantized(some, plan, judged, unfaithful(judged, "int8"))
@@ -73,6 +81,7 @@ def quantized(
     if not found.why_not:
         return found
     panel = practice()
+    practice_own = _grid_of_floats(panel, in_floats, backend)
     seen: dict[frozenset[str], Judged] = {}  # the headrooms ask for many of the same
 
     def practised(kept: Collection[str]) -> Judged:
@@ -81,7 +90,8 @@ def quantized(
                 f"looking for layers that int8 spoils, attempt {len(seen) + 1} of about {2 * len(names)}"
             )
             model = wrap(keep(whole, core, kept)).SerializeToString()
-            seen[frozenset(kept)] = panel.judge(model, "int8", backend)
+            judged = panel.judge(model, "int8", backend)
+            seen[frozenset(kept)] = replace(judged, grid_db=judged.grid_db - practice_own)
         return seen[frozenset(kept)]
 
     for headroom in HEADROOM_DB:
@@ -98,6 +108,19 @@ def quantized(
         if not found.why_not:
             break
     return found
+
+
+def _grid_of_floats(panel: Panel, model: bytes, backend: str) -> float:
+    """dB that the backend's own floats, bf16 where there is such, add at the frequencies of the pixel shuffle."""
+    kind, device = load(backend)
+    precision = next(name for name, stored in kind.precisions(device).items() if stored == "fp32")
+    painter = Painter(model, backend, precision, panel.controls)
+    large = [
+        (panel.references[name], painter.paint(picture, values=panel.turned.get(name)))
+        for name, picture in sorted(panel.pictures.items(), key=lambda one: one[1].shape)
+        if min(panel.references[name].shape[:2]) >= SMALLEST
+    ]
+    return max(0.0, grid(large, panel.period).excess_db) if panel.period and large else 0.0
 
 
 def practice_pictures(pictures: Sequence[Image]) -> Mapping[str, Image]:
