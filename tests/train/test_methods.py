@@ -57,8 +57,8 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, name in enumerate(("warm", "cold")):
         torch.manual_seed(number)
         run = Run(folder / "runs" / name)
-        run.begin(load_recipe(RECIPES[0].with_name("starry.toml"), ["generator.size=nano"]))
-        run.save_weights(make_generator("mobile", "nano"), {"step": "0"})
+        run.begin(load_recipe(RECIPES[0].with_name("starry.toml"), ["generator.size=nano-fine"]))
+        run.save_weights(make_generator("mobile", "nano-fine"), {"step": "0"})
     return folder
 
 
