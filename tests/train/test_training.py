@@ -134,6 +134,23 @@ def test_a_training_killed_between_saves_logs_every_step_once(
     assert same_weights(whole, parts)
 
 
+def test_a_run_resumed_after_the_clock_was_set_back_keeps_the_order_of_its_curves(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = Run(tmp_path / "run")
+    for die in (5, 7):
+        with pytest.raises(Killed):
+            train(recipe(), run, features=features, resume=die > 5, on_step=die_at(die))
+        for file in run.board.glob("events.*"):  # what a later clock would have named them
+            _, _, _, second, rest = file.name.split(".", 4)
+            file.replace(file.with_name(f"events.out.tfevents.{int(second) + 900}.{rest}"))
+    train(recipe(), run, features=features, resume=True)
+    events = EventAccumulator(str(run.board)).Reload().Scalars("loss/style")
+    assert [event.step for event in events] == list(range(1, 9))
+
+
 def test_starting_over_keeps_nothing_of_the_run_before(
     recipe: Recipes, features: Path, tmp_path: Path
 ) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
 import numpy as np
@@ -127,6 +129,7 @@ class TensorBoard:
     def __init__(self, run: Run, first: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        put_first(run.board)
         self.board = SummaryWriter(str(run.board), purge_step=first + 1)
 
     def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -138,6 +141,20 @@ class TensorBoard:
 
     def close(self) -> None:
         self.board.close()
+
+
+def put_first(board: Path) -> None:
+    """Give a resumed run's older files names before the one that is opened next.
+
+    TensorBoard reads them in the order of their names, `events.out.tfevents.SECOND.HOST.PROCESS.COUNT`, and what it
+    reads last is what counts after a resume. In one second the tenth file sorts before the ninth, and after a clock
+    was set back every new one sorts before the old.
+    """
+    files = sorted(board.glob("*events.out.tfevents.*"))
+    if not files or files[-1].name < f"events.out.tfevents.{int(time.time()):010d}":
+        return
+    for order, file in enumerate(files):
+        file.replace(file.with_name(f"{order:04d}.{file.name[file.name.index('events') :]}"))
 
 
 class WeightsAndBiases:
