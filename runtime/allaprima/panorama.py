@@ -4,9 +4,11 @@
         joined = panorama([left, middle, right], stylizer)
 
 Alignment is the stitcher's: features, matches, a camera for each picture, a surface to project them on. Then the
-light of the pictures is brought together by a gain for each colour. What is left, light that differs within a
-picture, things that moved, a lens that is not as straight as the model, is the network's: it gets two pictures of one
-size in which each has the other's pixels where it has none of its own, and decides for every pixel whom to trust.
+light of the pictures is brought together by a gain for each colour, and what differs in broad tones, a corner that is
+darker, a sky that changed, goes over from one to the other across the whole overlap: no network that looks at some
+pixels around can do that. What is left, things that moved, a lens that is not as straight as the model, is the
+network's: it gets two pictures of one size in which each has the other's pixels where it has none of its own, and
+decides for every pixel whom to trust.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ __all__ = ["Laid", "align", "panorama", "stack"]
 Mask = NDArray[np.bool_]
 
 AROUND = 96  # pixels that the network sees around what is joined: some three of its cells at their largest
+BROAD = 24.0  # pixels, standard deviation of a Gaussian: half as far as the network sees, so nobody else can
+PASSES = 3  # along the ends of an overlap a Gaussian has pixels on one side only; each pass smooths what was left over
 SEEN_PIXELS = 1_000_000  # of a picture, shrunk, when features are looked for
 FEATURES = 2000
 CONFIDENCE = 1.0  # of a match between two pictures: inliers against what chance would give (Brown, Lowe 2007)
@@ -221,10 +225,38 @@ def _joined(image: Image, covered: Mask, one: Laid, stylizer: Stylizer) -> tuple
     ours, theirs = covered[rows, columns, None], one.covered[rows, columns, None]
     first = np.where(ours, image[rows, columns], one.image[rows, columns])
     second = np.where(theirs, one.image[rows, columns], image[rows, columns])
+    first, second = _toned(first, second, ours[..., 0], theirs[..., 0])
     fused = stylizer.fuse([np.ascontiguousarray(first), np.ascontiguousarray(second)])
     whole = image.copy()
     whole[rows, columns] = np.where(ours | theirs, fused, 0)
     return whole, covered | one.covered
+
+
+def _toned(first: Image, second: Image, ours: Mask, theirs: Mask) -> tuple[Image, Image]:
+    """Two pictures (H, W, 3) with the same broad tones, each its own where the other ends.
+
+    The low band of multi-band blending (Burt, Adelson 1983; two bands do, Brown, Lowe 2007). Broad is a Gaussian of
+    `BROAD` pixels over what both cover; the weight of each grows with the distance from where it ends.
+    """
+    both = ours & theirs
+    if not both.any():
+        return first, second
+    cv2 = import_cv2("join pictures")
+
+    inside = both.astype(np.float32)[..., None]
+    weight = cv2.GaussianBlur(inside, (0, 0), BROAD)[..., None].clip(1e-6)
+    apart = np.zeros(first.shape, np.float32)
+    differs = second.astype(np.float32) - first
+    for _ in range(PASSES):
+        apart += cv2.GaussianBlur((differs - apart) * inside, (0, 0), BROAD) / weight * inside
+    depth, other_depth = (
+        cv2.distanceTransform(np.pad(one, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        for one in (ours, theirs)
+    )
+    share = (depth / np.maximum(depth + other_depth, 1e-6))[..., None]  # (H, W, 1): how much is the first's
+    pair = (first + (1 - share) * apart, second - share * apart)
+    toned, other = (np.rint(np.clip(one, 0, 255)).astype(np.uint8) for one in pair)
+    return toned, other
 
 
 def _rectangle(covered: Mask) -> tuple[int, int, int, int]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,6 +29,8 @@ from allaprima_export.pipeline import Exported, export
 from allaprima_export.scenes import golden_scene
 from allaprima_train.recipe import load_recipe
 from allaprima_train.run import Run
+
+FLOATS: Any = {"variants": ["fp32", "fp16"], "planes": [], "fixed": [(64, 48)]}  # what engines are built of
 
 
 def test_the_bundle_opens_and_paints_like_its_golden_pair(exported: Exported) -> None:
@@ -371,7 +374,7 @@ def test_engines_are_built_ahead_of_time_and_found_by_the_runtime(
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: pip install 'allaprima[rtx]'")
     monkeypatch.setenv("ALLAPRIMA_CACHE", str(tmp_path / "cache"))
-    made = export(small_run.folder, tmp_path / "study.prima", fixed=[(64, 48)], engines=["ada"])
+    made = export(small_run.folder, tmp_path / "study.prima", **FLOATS, engines=["ada"])
     assert [one.key.line for one in made.engines] == [
         f"{precision} 64x48, sm89, tensorrt-rtx {made.engines[0].key.version}"
         for precision in ("fp16", "fp32")
@@ -391,7 +394,7 @@ def test_what_tensorrt_refuses_is_an_error_of_the_export_and_nothing_is_left(
     with pytest.raises(
         DeviceError, match=r"does not take small-study fp16-48x64 - node 'pad_.*' \(Pad\)"
     ) as caught:
-        export(small_run.folder, tmp_path / "study.prima", fixed=[(64, 48)], engines=["ada"])
+        export(small_run.folder, tmp_path / "study.prima", **FLOATS, engines=["ada"])
     assert caught.value.code == "E_ENGINE_REFUSED"
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 

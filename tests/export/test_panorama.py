@@ -89,6 +89,18 @@ def test_crops_in_different_light_become_the_scene_again_without_a_seam(joiner: 
     assert np.abs(np.diff(columns)).max() < 0.05  # a seam between these pictures would be a step of 0.15
 
 
+def test_a_plain_sky_has_no_seam_where_lenses_darken_their_corners(joiner: Stylizer) -> None:
+    """A gain for each picture cannot bring these together, and no network sees so far."""
+    seen = np.concatenate([np.full((140, 460, 3), (90, 130, 190), np.uint8), SCENE])
+    parts = []
+    for part in (seen[:, :280], seen[:, 170:]):
+        down, across = (np.linspace(-1, 1, side) for side in part.shape[:2])
+        parts.append((part * (1 - 0.12 * (down[:, None] ** 2 + across**2))[..., None]).astype(np.uint8))
+    sky = panorama(parts, joiner)[10:110].mean(0)  # (W, 3): of a hundred rows
+    assert sky.shape[0] > 400
+    assert np.abs(np.diff(sky, axis=0)).max() < 1.5  # of 190 levels; with a seam it is 4 or more
+
+
 def test_a_stack_is_as_large_as_its_pictures_and_between_them(joiner: Stylizer) -> None:
     dark, light = lit(SCENE, -1), lit(SCENE, 1)
     fused = stack([dark, light], joiner)

@@ -158,12 +158,12 @@ def test_samples_show_the_spoiled_picture_above_the_restored_one(
     assert np.array_equal(given[::2, ::2], given[1::2, 1::2])
 
 
-def test_a_batch_of_greys_has_not_the_colours_of_photographs() -> None:
-    """What `colours` is for: the middle of two colours is far from both of them, either is near, and where is free."""
-    red, blue = torch.tensor([0.7, 0.3, 0.3]), torch.tensor([0.3, 0.3, 0.7])
-    wanted = torch.stack([red, blue]).view(2, 3, 1, 1).expand(2, 3, 16, 16)
-    swapped, middle = wanted.flip(0), wanted.mean(0, keepdim=True).expand(2, -1, -1, -1)
-    assert losses.palette(wanted, wanted) == 0
-    assert losses.palette(swapped, wanted) < 1e-6
-    assert losses.palette(middle, wanted) > 0.05
-    assert losses.charbonnier(middle, wanted) < losses.charbonnier(swapped, wanted)  # pixels like it better
+def test_a_rare_colour_outweighs_many_greys() -> None:
+    """What `colours` is for: of what is grey in two pictures of three and else a strong blue, it asks for blue."""
+    grey, blue = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0.3, 0.5, 0.8])
+    wanted = torch.stack([grey, grey, blue]).view(3, 3, 1, 1).expand(3, 3, 16, 16)
+    all_grey, all_blue = (one.view(1, 3, 1, 1).expand(3, 3, 16, 16) for one in (grey, blue))
+    assert losses.tints(wanted, wanted) < 1e-4
+    assert losses.tints(all_blue, wanted) < losses.tints(all_grey, wanted)
+    assert losses.charbonnier(all_grey, wanted) < losses.charbonnier(all_blue, wanted)  # pixels want grey
+    assert losses.tints(0.5 * all_grey, all_grey) < 1e-3  # light is not its business

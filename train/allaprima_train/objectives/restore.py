@@ -121,5 +121,5 @@ class Restore:
             "detail": losses.charbonnier(losses.laplacian(restored), losses.laplacian(wanted)),
         }
         if self.settings.colour_weight:
-            terms["colours"] = losses.palette(as_seen(restored), wanted)
+            terms["colours"] = losses.tints(as_seen(restored), wanted)
         return terms
