@@ -239,9 +239,11 @@ class Studio:
         runner.close()
         return median(found) * 1000
 
-    def export(self, network: Mobile, precision: str, most: int | None = None) -> onnx.ModelProto:
-        """The whole graph; in int8 calibrated on the training's photographs, `most` of them."""
-        core = trace(in_bytes(network))
+    def export(
+        self, network: Mobile, precision: str, most: int | None = None, core: onnx.ModelProto | None = None
+    ) -> onnx.ModelProto:
+        """The whole graph; in int8 calibrated on the training's photographs, `most` of them. `core`: traced before."""
+        core = core or trace(in_bytes(network))
         model = _wrap(core, network)
         if self.possible[precision] == "fp32":
             return model
@@ -250,9 +252,10 @@ class Studio:
     def points(self, name: str, network: Mobile, eyes: Vgg19, on_stage: Callable[[str], None]) -> list[Point]:
         """In the backend's own float precision, and in int8 where that is wished for."""
         found = []
+        core = trace(in_bytes(network))
         for precision in dict.fromkeys((self.float, self.precision)):
             on_stage(f"measuring {name} ({size_of(network)}) in {precision}")
-            model = self.export(network, precision)
+            model = self.export(network, precision, core=core)
             painter = Painter(model.SerializeToString(), self.wish.on, precision)
             painted = [painter.paint(photo) for photo in self.photos]
             near = [compare(one, wanted) for one, wanted in zip(painted, self.wanted, strict=True)]
