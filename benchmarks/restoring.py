@@ -1,18 +1,23 @@
 """Does a restoring or fusing recipe bring pictures nearer to what they were? A sheet to look at, and by how much.
 
     python benchmarks/restoring.py restore-denoise --steps 600 --set generator.size=nano
+    python benchmarks/restoring.py restore-colourise --steps 500 --crop 128 --film clip.webm
 
 Trains a recipe of the methods `restore` or `fuse` on small crops, then spoils six Kodak photographs that nobody
 trained on as the recipe says, and compares what comes out with the photograph: PSNR before and after. Before is what
 goes in, of several the best; where the network enlarges, it is enlarged by repeating pixels, and beside it bicubically,
 which is what every viewer does. The sheet has a column for each
 photograph: what goes in above what comes out, at its real resolution.
+
+With --film, one frame in `EVERY` of a video is what is trained on, and six that lie half way between two of these are
+what is measured: what somebody gets who colours, or mends, some frames of a film by hand.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import lines
 import numpy as np
@@ -21,6 +26,7 @@ import trained
 from PIL import Image as Pictures
 
 from allaprima.metrics import compare
+from allaprima.sources import VideoSource
 from allaprima_train.data import read_picture
 from allaprima_train.frame_model import FrameModel
 from allaprima_train.loop import train
@@ -29,10 +35,18 @@ from allaprima_train.recipe import Recipe, load_recipe
 from allaprima_train.run import Run
 
 SIDE = 384
+EVERY = 36  # frames: one and a half seconds of a film
+FILM_WIDTH = 640
 
 
 def main() -> None:
-    args = trained.arguments(__doc__, steps=600)
+    args = trained.arguments(
+        __doc__, steps=600, more=lambda parser: parser.add_argument("--film", type=Path, metavar="VIDEO")
+    )
+    held_out = trained.held_out()
+    if args.film:
+        keys, held_out = frames(args.film, args.out / f"{args.film.stem}-frames")
+        args.overrides += [f"data.content={[str(keys)]}", "data.held_out=1"]
     recipe = shortened(args)
     began = time.perf_counter()
     run = train(recipe, Run(args.out / args.recipe))
@@ -41,7 +55,7 @@ def main() -> None:
     model = FrameModel(generator.folded()).eval()  # type: ignore[operator]
     columns = []
     psnr_db: dict[str, list[float]] = {"given": [], "made": []}
-    for number, path in enumerate(trained.held_out()):
+    for number, path in enumerate(held_out):
         photo = read_picture(path)
         photo.thumbnail((SIDE, SIDE))
         given = shown_pictures(recipe, np.array(photo), number)  # (K, H, W, 3)
@@ -60,7 +74,8 @@ def main() -> None:
     lines.report(
         "restoring",
         {
-            "what": trained.in_words(args.recipe, recipe),
+            "what": trained.in_words(args.recipe, recipe)
+            + (f", one frame in {EVERY} of {args.film.name}" if args.film else ""),
             "machine": lines.machine(),
             "versions": lines.versions("torch"),
             "seconds": round(seconds, 1),
@@ -76,6 +91,23 @@ def shortened(args: argparse.Namespace) -> Recipe:
     steps = [f"train.{key}={args.steps}" for key in ("steps", "sample_every", "save_every")]
     short = [f"data.crop={args.crop}", "train.ema=0.98", *steps]
     return load_recipe(trained.recipe_file(args.recipe), [*short, *args.overrides])
+
+
+def frames(film: Path, folder: Path) -> tuple[Path, list[Path]]:
+    """One frame in EVERY, in a folder to train on; and six from between them, evenly over the film."""
+    keys, between = folder / "keys", folder / "between"
+    for one in (keys, between):
+        one.mkdir(parents=True, exist_ok=True)
+    with VideoSource(film) as source:
+        for frame in source:
+            image = Pictures.fromarray(frame.image)
+            image.thumbnail((FILM_WIDTH, FILM_WIDTH))
+            if frame.index % EVERY == 0:
+                image.save(keys / f"{frame.index:06d}.png")
+            elif frame.index % EVERY == EVERY // 2:
+                image.save(between / f"{frame.index:06d}.png")
+    found = sorted(between.iterdir())
+    return keys, [found[place * len(found) // 6] for place in range(6)]
 
 
 def sheet(columns: list[np.ndarray]) -> Pictures.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import lines
@@ -13,9 +14,15 @@ from allaprima_train.recipe import Recipe
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
-def arguments(description: str | None, *, steps: int) -> argparse.Namespace:
-    """The command's arguments; ends it where there are no pictures to train on."""
+def arguments(
+    description: str | None,
+    *,
+    steps: int,
+    more: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
+) -> argparse.Namespace:
+    """The command's arguments, `more` of its own; ends it where there are no pictures to train on."""
     parser = lines.arguments(description)
+    more(parser)
     parser.add_argument("recipe", help="one in recipes/, without .toml")
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--crop", type=int, default=64)

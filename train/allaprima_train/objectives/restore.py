@@ -8,9 +8,9 @@ may name several. A generator of size -x2 or -x4 is given the picture that many 
 
 Pixels are compared by Charbonnier's distance (Lai 2017): among equally likely answers it takes the middle one, not the
 mean, which is grey and soft. `detail` is the same on a Laplacian, so that an edge in the wrong place costs more than a
-wall of a slightly wrong tone. `colours` compares the colours of whole batches, wherever they are: without it, what has
-lost its colour comes back brown, the middle of all that it may have been. No feature network and no adversary: they
-would invent, and flicker while they do; and without them a step takes a quarter of the time.
+wall of a slightly wrong tone. `colours` compares what is left of them without lightness, a rare colour weighing more
+than a grey: of all that a thing without colour may have been, the middle is brown. No feature network and no adversary:
+they would invent, and flicker while they do; and without them a step takes a quarter of the time.
 
 Unlike a style, a restoration has no reason to hide anything along the border; with `[data] context = 0` the losses see
 the border as it will be at run time, with its repeated edge pixels.
@@ -57,8 +57,8 @@ class RestoreSettings:
     detail_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when edges stay soft."""
     colour_weight: Annotated[float, Ge(0)] = 0.0
-    """For pictures without colour: raise it when all comes back brown. Colours are compared within what one process
-    paints at once: large batches, no `accumulate`."""
+    """For pictures without colour. Raise it when they come back pale, after making sure that what the network is shown
+    tells the colours: a film's own frames do, varied photographs do not."""
 
 
 class Spoiled:
