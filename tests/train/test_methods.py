@@ -190,6 +190,29 @@ def test_a_methods_generator_exports_and_paints_as_in_torch(method, trained, tmp
         assert exported.manifest.name.endswith(f"-{other}")
 
 
+@pytest.mark.parametrize("method", ["stargan", "stylegan", "doubletail", "cut"])
+def test_a_method_of_mobiles_trains_the_sizes_with_fine_lines_too(method, sets, features) -> None:
+    """Their networks have ends of their own: these have to learn, and what they learned has to be in what is folded."""
+    recipe = small(method, sets, "generator.size=nano-fine")
+    objective = make_objective(recipe, load_features(features) if objective_features(method) else None)
+    generator = objective.networks["generator"]
+    optimiser = State(objective, recipe.train, torch.device("cpu")).optimisers["generator"]
+    batch = to_batch(next(batches(objective_streams(recipe), 2, 0, 1)), torch.device("cpu"))
+    begun = {name: weight.clone() for name, weight in generator.named_parameters() if ".fine." in name}
+    for _ in range(3):
+        sum(objective.terms("generator", batch).values()).backward()
+        optimiser.step()
+    learned = {
+        name for name, weight in generator.named_parameters() if name in begun and weight.grad is not None
+    }
+    assert learned
+    assert all(not torch.equal(begun[name], generator.get_parameter(name)) for name in learned)
+    x = torch.rand(1, 3, 64, 64)
+    controls = [torch.ones(1, *control.shape) for control in generator.controls]
+    with torch.no_grad():
+        assert torch.allclose(generator.eval().folded()(x, *controls), generator(x, *controls), atol=1e-4)
+
+
 def test_a_discriminator_sees_varied_pictures_where_the_recipe_says_so(sets) -> None:
     plain, varied = (
         make_objective(small("cut", sets, f"augment.discriminator={policy}"), None).networks["discriminator"]
