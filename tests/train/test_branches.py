@@ -76,7 +76,9 @@ def batch() -> dict[str, torch.Tensor]:
 
 def test_content_trains_its_tasks_apart_and_then_together(photos: Path) -> None:
     """In phase one the forms have no gradient for the trunk; in phase two they have, and hold the painting, too."""
-    objective = make_objective(recipe(photos, "content", "content.apart=1"), None)
+    from allaprima_train.features import Vgg19
+
+    objective = make_objective(recipe(photos, "content", "content.apart=1"), Vgg19())
     network = objective.networks["generator"]
     assert isinstance(network, Retention)
     trunk = list(network.blocks.parameters())

@@ -155,6 +155,9 @@ class DoubleTailed:
             "variation": losses.total_variation(main),
             **steady(self.settings, cast(Generator, self.generator), given, whole, self.context),
         }
+        if "grid" in terms:  # what the support tail paints by its shuffle, the main one copies
+            change = inside(coarse, self.context).float() - photo
+            terms["grid"] = terms["grid"] + losses.grid(change, self.generator.stride)
         if warm:
             return terms
         painted = self.features(grey(support), TEXTURE_LAYERS)
