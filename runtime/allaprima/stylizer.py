@@ -450,7 +450,9 @@ class Stylizer:
         if self._no_planes:
             return False
         if self._closed or not place_planes(picture, self.bundle.manifest):
-            self._no_planes = f"style {self.bundle.manifest.name!r} has no variant for planes of this size"
+            any_size = any(one.edges == "planes" for one in self.bundle.manifest.variants)
+            of = " of this size" if any_size else ""
+            self._no_planes = f"style {self.bundle.manifest.name!r} has no variant for planes{of}"
         elif self._tile_up(picture):
             self._no_planes = "the picture is painted in tiles"
         else:

@@ -105,7 +105,7 @@ def test_controls_are_turned_on_the_command_line(tinted: Exported, tmp_path: Pat
     assert apart("tint=warm", "code=1,2,3") > 0
     capsys.readouterr()
     assert main(["info", str(tinted.path)]) == 0
-    assert "tint 0..1, usually 0 for each of warm, cold: mixture" in capsys.readouterr().out
+    assert "tint 0..1 for each of warm, cold, usually warm:1: mixture" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,7 @@ def test_controls_are_turned_on_the_command_line(tinted: Exported, tmp_path: Pat
         ("tint=worm", "there is no 'worm': it has warm, cold; did you mean 'warm'?"),
         ("tint=warm:much", "'much' is no number"),
         ("code=a,b", "'a,b' is no number"),
+        ("tent=warm", "no control 'tent': it has tint, code; did you mean 'tint'?"),
     ],
 )
 def test_a_control_that_cannot_be_read_is_told_in_words(text: str, words: str) -> None:

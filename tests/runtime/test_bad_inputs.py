@@ -8,7 +8,10 @@ from pathlib import Path
 
 import av
 import pytest
+from media import picture
+from PIL import Image as Pictures
 
+from allaprima.cli import main
 from allaprima.errors import DeviceError, InputError
 from allaprima.sources import is_picture, open_source
 
@@ -207,3 +210,26 @@ def test_shared_broken_files_give_a_clear_error_or_a_proper_result(shared_data: 
     assert {path.stem for path in out.iterdir()} == {
         Path(name).stem for name, code in codes.items() if not code
     }
+
+
+@pytest.mark.parametrize("out", ["a-file.png", "a-file.png/inside"])
+def test_a_folder_cannot_be_painted_into_a_file(
+    out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Pictures.fromarray(picture(30, 40, 0)).save(photos / "a.png")
+    (tmp_path / "a-file.png").write_bytes(b"something")
+    assert main(["run", str(photos), "--style", "wave", "--out", str(tmp_path / out)]) == 4
+    said = capsys.readouterr().err
+    assert "there is a file of that name" in said
+    assert "E_BUG" not in said
+    assert (tmp_path / "a-file.png").read_bytes() == b"something"
+
+
+def test_nothing_that_ships_joins_pictures_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALLAPRIMA_STYLES", str(tmp_path))
+    assert main(["panorama", "a.png", "b.png", "-o", str(tmp_path / "view.png")]) == 2
+    assert "train recipes/fuse.toml" in capsys.readouterr().err

@@ -74,6 +74,18 @@ def test_the_original_against_itself_is_perfect_and_its_steadiness_is_the_source
     assert negative["its structure factor"] < 0.5
 
 
+def test_a_control_is_given_to_the_side_that_has_it(
+    page: Callable[..., Tags], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = saved(tmp_path / "photo.png", drawn(40, 60, 0))
+    found = page("masters", "wave", "--on", photo, "--control", "domain=wave")
+    assert len(found.of("img")) >= 3
+    capsys.readouterr()
+    words = ["compare", "starry", "wave", "--on", str(photo), "--control", "domain=wave"]
+    assert main([*words, "--out", str(tmp_path / "other.html")]) == 2  # neither has it
+    assert "the style has no control 'domain'" in capsys.readouterr().err
+
+
 def test_a_folder_is_compared_picture_by_picture_and_what_is_quoted_is_escaped(
     page: Callable[..., Tags], tmp_path: Path
 ) -> None:

@@ -81,14 +81,34 @@ def run(args: argparse.Namespace) -> int:
 
 def side(letter: str, what: str, shots: Shots, args: argparse.Namespace) -> Side:
     """Painted now by a style, or before."""
-    from ..bundle import styles
     from ..compare import painted_before, painted_by
 
     path = Path(what)
-    bundle = path.suffix in (".prima", ".onnx") or (path / "manifest.json").is_file()
     name = f"{letter}: {path.name.removesuffix('.prima')}"
-    if what not in styles() and not bundle and path.exists():
+    if not is_style(what):
         return painted_before(name, what, shots, box=wanted_size(args.size))
     height, width = shots.images[0].shape[:2]
-    with open_stylizer(what, args, (width, height)) as stylizer:
+    with open_stylizer(what, own_controls(what, args), (width, height)) as stylizer:
         return painted_by(name, stylizer, shots)
+
+
+def is_style(what: str) -> bool:
+    """A name or a bundle, and not what was painted before."""
+    from ..bundle import styles
+
+    path = Path(what)
+    bundle = path.suffix in (".prima", ".onnx") or (path / "manifest.json").is_file()
+    return what in styles() or bundle or not path.exists()
+
+
+def own_controls(what: str, args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments without the controls that this style does not have, where the other side has them."""
+    from ..bundle import Bundle, find_style
+
+    def names(style: str) -> set[str]:
+        return {control.name for control in Bundle.open(find_style(style)).manifest.controls}
+
+    other = args.b if what == args.a else args.a
+    foreign = names(other) - names(what) if args.controls and is_style(other) else set()
+    mine = [text for text in args.controls if text.partition("=")[0].strip() not in foreign]
+    return argparse.Namespace(**{**vars(args), "controls": mine})

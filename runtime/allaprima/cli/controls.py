@@ -16,43 +16,61 @@ if TYPE_CHECKING:
 
 __all__ = ["control_values"]
 
+STRENGTH = "strength"  # has an option of its own
+
 
 def control_values(controls: Sequence[Control], texts: Sequence[str]) -> dict[str, list[float]]:
     """What to give to `Stylizer.set`, which checks names and ranges. Raises UsageError E_USAGE for nonsense."""
     labels = {control.name: control.labels for control in controls}
+    example = _example(controls)
     values = {}
     for text in texts:
         name, sign, value = text.partition("=")
         if not sign:
-            raise _unreadable(text, "it has no '='")
-        values[name.strip()] = _numbers(text, value, labels.get(name.strip(), ()))
+            raise _unreadable(text, "it has no '='", example)
+        name = name.strip()
+        if name not in labels:
+            known = f"it has {', '.join(labels)}{settings.nearest(name, labels)}" if labels else "it has none"
+            raise _unreadable(text, f"the style has no control {name!r}: {known}", example)
+        values[name] = _numbers(text, value, labels[name], example)
     return values
 
 
-def _numbers(text: str, value: str, labels: Sequence[str]) -> list[float]:
+def _example(controls: Sequence[Control]) -> str:
+    """How a control of this very style is given."""
+    for control in controls:
+        if control.labels:
+            shares = ",".join(f"{label}:0.5" for label in control.labels[:2])
+            return f"write --control {control.name}={control.labels[0]}, or --control {control.name}={shares}"
+        if control.name != STRENGTH:
+            return f"write --control {control.name}={','.join(f'{value:g}' for value in control.initial)}"
+    return "leave --control out; --strength is how much of the painting there is"
+
+
+def _numbers(text: str, value: str, labels: Sequence[str], example: str) -> list[float]:
     parts = [part.strip() for part in value.split(",")]
     try:
         return [float(part) for part in parts]
     except ValueError:
         if not labels:
-            raise _unreadable(text, f"{value!r} is no number") from None
+            raise _unreadable(text, f"{value!r} is no number", example) from None
     weights = dict.fromkeys(labels, 0.0)
     for part in parts:
         label, sign, share = part.partition(":")
         if label not in weights:
             known = f"it has {', '.join(labels)}{settings.nearest(label, labels)}"
-            raise _unreadable(text, f"there is no {label!r}: {known}")
+            raise _unreadable(text, f"there is no {label!r}: {known}", example)
         try:
             weights[label] = float(share) if sign else 1.0
         except ValueError:
-            raise _unreadable(text, f"{share!r} is no number") from None
+            raise _unreadable(text, f"{share!r} is no number", example) from None
     return list(weights.values())
 
 
-def _unreadable(text: str, why: str) -> UsageError:
+def _unreadable(text: str, why: str, example: str) -> UsageError:
     return UsageError(
         "E_USAGE",
         f"cannot read --control {text}",
         why,
-        "write --control truncation=0.5, or --control domain=ink:0.3,outline:0.7; `allaprima info STYLE` lists them",
+        f"{example}; `allaprima info STYLE` lists what a style has",
     )

@@ -34,10 +34,17 @@ def run(args: argparse.Namespace) -> int:
     sizes = f"from {geometry.minimum} pixels a side, in multiples of {geometry.multiple_of}"
     print(f"  pictures  {sizes}; the painting is {geometry.scale} times as large")
     for control in manifest.controls:
-        values = f"{control.minimum:g}..{control.maximum:g}, usually {control.default:g}"
+        usual = [f"{value:g}" for value in control.initial]
+        if control.labels:
+            usual = [
+                f"{label}:{value}" for label, value in zip(control.labels, usual, strict=True) if value != "0"
+            ]
         of = f" for each of {', '.join(control.labels)}" if control.labels else ""
+        values = (
+            f"{control.minimum:g}..{control.maximum:g}{of}, usually {','.join(dict.fromkeys(usual)) or '0'}"
+        )
         several = f" ({len(control.initial)} numbers)" if len(control.initial) > 1 and not of else ""
-        print(f"  control   {control.name} {values}{of}{several}: {control.help}")
+        print(f"  control   {control.name} {values}{several}: {control.help}")
     for variant in manifest.variants:
         parity = variant.parity
         size = manifest.files[variant.file].bytes if variant.file in manifest.files else 0

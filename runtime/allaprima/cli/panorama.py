@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .job import add_style_arguments, tell
 
+DEFAULT = "fuse"  # the style that joins, by its name
 HELP = "join pictures that overlap, or a stack of exposures, into one"
 
 
@@ -17,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", required=True, metavar="PATH", help="the joined picture")
     parser.add_argument(
         "--style",
-        default="fuse",
+        default=DEFAULT,
         metavar="STYLE",
-        help="a bundle of the method fuse, which blends: a name or a path (default: fuse)",
+        help="a bundle of the method fuse, which blends: a name or a path (default: fuse, which is yours to train)",
     )
     parser.add_argument(
         "--stack", action="store_true", help="the pictures are exposures or a focus stack of one view"
@@ -30,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..bundle import styles
+    from ..errors import UsageError
     from ..frame import Frame
     from ..panorama import panorama, stack
     from ..sinks.pictures import PictureSink
@@ -37,6 +40,13 @@ def run(args: argparse.Namespace) -> int:
     from ..stylizer import Stylizer
 
     began = time.perf_counter()
+    if args.style == DEFAULT and DEFAULT not in styles():
+        raise UsageError(
+            "E_STYLE_UNKNOWN",
+            "there is nothing to join pictures with",
+            "no style that ships does that",
+            "train recipes/fuse.toml, export it, and give --style fuse.prima",
+        )
     inputs = tuple(args.pictures)
     sink = PictureSink(args.out, inputs=inputs, overwrite=args.overwrite)
     with sink:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BatchError, InputError, OutputError, RunError, UsageError
+from ..files import write_error
 from .encoding import add_encoding_arguments, encoding_of, seconds_of
 from .job import add_style_arguments, in_words, paint, rehearse, tell, wanted_size
 from .painter import add_painting_arguments, open_painting, open_weights
@@ -162,6 +163,17 @@ def run_folder(args: argparse.Namespace) -> int:
             "name a folder of pictures, or a video file itself",
         )
     targets = targets_in(out, found)
+    try:  # once, and before anything is painted
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise OutputError(
+            "E_OUTPUT_FAILED",
+            f"cannot write {out}",
+            f"{folder} is a folder, and so has to be what is made of it; there is a file of that name",
+            "name a folder with --out",
+        ) from None
+    except OSError as error:
+        raise write_error(out, error) from None
     failed = 0
     with ExitStack() as stack:
         opened: list[Stylizer | Painting] = []  # at the first picture; other sizes only restart its backend

@@ -264,7 +264,9 @@ def _listen(host: str, port: int) -> socket.socket:
             "E_PAGE_ADDRESS",
             f"cannot serve a page at {host}:{port}",
             (getattr(error, "strerror", "") or str(error)).lower(),
-            "another program may use this port: choose another one",
+            "another program may use this port: choose another one"
+            if 0 <= port <= 65535
+            else "ports go from 1 to 65535",
         ) from error
 
 

@@ -51,7 +51,7 @@ class WindowSink:
                 "E_DISPLAY",
                 "cannot open a window",
                 problem,
-                "write a file with --out instead, or log in with ssh -X",
+                "write a file instead (run --out, live --record) or a page (live --page --no-window), or use ssh -X",
             )
         self._cv2 = import_cv2("open a window")
         try:
