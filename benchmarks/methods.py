@@ -89,7 +89,7 @@ def shortened(args: argparse.Namespace) -> Recipe:
         own["discriminator_width"] = 32
     if "discriminator_width" in own and table["method"] != "stargan":
         # a normalised opponent learns fast; so few steps are no time to catch up with it
-        table["transfer"] = {"rates": {"discriminator*": 0.4}}
+        table["transfer"] = {"rates": {"discriminator*": 0.4}} | table.get("transfer", {})
     if table["method"] == "pix2pix":
         folders = pairs(args.out / "pairs", 200)
         table["data"]["content"], own["target"] = [str(folders[0])], {"pictures": [str(folders[1])]}

@@ -127,6 +127,11 @@ def test_a_clock_goes_on_from_its_checkpoint() -> None:
     assert again.tick() == 3
 
 
+def test_a_clock_counts_steps_and_not_the_pieces_that_they_are_accumulated_of() -> None:
+    clock = Clock(pieces=2)
+    assert [(clock.tick(), clock.now) for _ in range(5)] == [(0, 1), (0, 1), (1, 2), (1, 2), (2, 3)]
+
+
 def test_a_gradient_passes_the_clip_on_the_way_in_only() -> None:
     raw = torch.tensor([-1.0, -1.0, 0.5, 2.0, 2.0], requires_grad=True)
     seen = as_seen(raw)

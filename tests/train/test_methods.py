@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 from allaprima.errors import InputError, UsageError
 from allaprima_export.pipeline import export
+from allaprima_train.augment import Augment
 from allaprima_train.features import load_features
 from allaprima_train.generators import GENERATORS, make_generator
 from allaprima_train.generators.controls import positions
@@ -100,6 +101,10 @@ def _shrink(settings: Any, sets: Path) -> None:
                 one[key] = 8
             elif key in ("style_size", "short_side"):
                 one[key] = 80
+            elif key in ("apart", "warm_steps"):
+                one[key] = (
+                    3  # so that a training of ten steps, its resume and its export see what comes after
+                )
             else:
                 _shrink(value, sets)
 
@@ -225,6 +230,82 @@ def test_a_discriminator_sees_varied_pictures_where_the_recipe_says_so(sets) -> 
     assert not torch.equal(plain(x)[-1], varied(x)[-1])
     with pytest.raises(UsageError, match="does not go with the method 'pix2pix'"):
         make_objective(small("pix2pix", sets, "augment.discriminator=['colour']"), None)
+
+
+def test_a_telephones_photograph_is_paired_with_its_upright_answer(sets, tmp_path) -> None:
+    shutil.copytree(sets / "answers", tmp_path / "answers")
+    shutil.copytree(sets / "photos", tmp_path / "photos")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    for path in sorted((tmp_path / "photos").iterdir()):
+        with Image.open(path) as photo:
+            lying = photo.convert("RGB").rotate(90, expand=True)
+        path.unlink()
+        lying.save(path.with_suffix(".png"), exif=exif)
+    chosen = [
+        f"{key}=['{tmp_path / name}']"
+        for key, name in (("data.content", "photos"), ("pix2pix.target.pictures", "answers"))
+    ]
+    pairs = objective_streams(small("pix2pix", sets, *chosen))
+    assert pairs["content"][0].shape == pairs["target"][0].shape
+    for path in (tmp_path / "photos").iterdir():  # of its answer's size as it lies, and not as it is read
+        with Image.open(path) as photo:
+            upright = photo.rotate(270, expand=True)
+        upright.save(path, exif=exif)
+    with pytest.raises(InputError, match=r"has no pair - it is 96x112 and .* is 112x96"):
+        objective_streams(small("pix2pix", sets, *chosen))
+
+
+@pytest.mark.parametrize(
+    ("augment", "words"),
+    [
+        ("augment.streams=['stile']", r"\[augment\] streams cannot be stile; did you mean 'style'"),
+        ("augment.discriminator=['colour']", "has no discriminator"),
+    ],
+)
+def test_an_augmentation_that_would_do_nothing_is_refused(augment, words, sets, features, tmp_path) -> None:
+    method = "cut" if "stile" in augment else "perceptual"
+    with pytest.raises(UsageError, match=words):
+        train(small(method, sets, augment), Run(tmp_path / "run"), features=features)
+
+
+def test_several_pictures_are_varied_as_what_is_wanted_of_them(sets) -> None:
+    recipe = small("fuse", sets, "augment.rotation=10", "augment.brightness=0.3")
+    batch = to_batch(next(batches(objective_streams(recipe), 2, 0, 1)), torch.device("cpu"))
+    same = {**batch, "pictures": batch["target"][:, None].expand(-1, 2, -1, -1, -1)}
+    varied = Augment(recipe.augment)(same)
+    assert (varied["target"] - batch["target"]).abs().mean() > 0.02
+    for one in varied["pictures"].unbind(1):
+        assert torch.allclose(one, varied["target"], atol=1e-6)
+
+
+def test_style_codes_train_steady_and_export(sets, features, tmp_path) -> None:
+    """StarGAN v2's: several paintings of a domain by a code. Losses beside the method see all domains in turn."""
+    recipe = small("stargan", sets, "stargan.code=4", "train.steps=3", "temporal.noise_weight=1")
+    run = train(recipe, Run(tmp_path / "run"), features=features)
+    lines = [json.loads(line) for line in run.log_file.read_text().splitlines()]
+    assert all(np.isfinite(line["loss/temporal_noise"]) for line in lines)
+    exported = export(run.folder, tmp_path / "out.prima", variants=["fp32"], planes=())
+    assert exported.judged["fp32"].parity
+    assert len(exported.manifest.controls) == 3  # strength, domain, code
+
+
+@pytest.mark.parametrize("follow", ["nearest", "drawn"])
+def test_patches_of_a_style_train_and_resume_exactly(follow, sets, features, tmp_path) -> None:
+    recipe = small(
+        "perceptual",
+        sets,
+        "perceptual.patches=2",
+        "perceptual.patch_size=64",
+        f"perceptual.follow={follow}",
+        "train.steps=2",
+        "train.save_every=1",
+    )
+    whole, parts = train(recipe, Run(tmp_path / "whole"), features=features), Run(tmp_path / "parts")
+    train(recipe, parts, features=features, stop_at=1)
+    train(recipe, parts, features=features, resume=True)
+    left, right = load_file(whole.checkpoint_file), load_file(parts.checkpoint_file)
+    assert {name for name in left if not torch.equal(left[name], right[name])} == set()
 
 
 def test_pairs_that_are_none_are_refused_before_training(sets, tmp_path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from allaprima.errors import UsageError
 from allaprima_train import judge, quality
 from allaprima_train.features import load_features
-from allaprima_train.judge import Evaluation, Judge
+from allaprima_train.judge import Evaluation, Judge, rule
 from allaprima_train.loop import train
 from allaprima_train.recipe import PictureSet, Recipe
 from allaprima_train.run import Run
@@ -159,6 +159,25 @@ def test_the_best_snapshot_ships_and_the_log_says_which(
     assert [(line["step"], line["quality/best"]) for line in found] == [(2, True), (4, True), (6, False)]
     assert run.generator()[1]["step"] == "4"
     assert run.load_checkpoint()[1]["step"] == 6
+
+
+def test_an_answer_that_is_not_the_photograph_is_not_measured_as_if_it_were(
+    recipe: Callable[..., Recipe], features: Path
+) -> None:
+    made = recipe("quality.every=2", "quality.goal='psnr_db'")
+    for method in ("pix2pix", "distill", "mixture"):
+        with pytest.raises(UsageError, match="it would be against the photograph, and its answers are"):
+            Judge(replace(made, method=method), load_features(features), [])
+
+
+def test_the_rule_of_steering_is_told_in_words() -> None:
+    chosen = Quality(
+        every=10, most={"structure_distance": 0.4}, steer={"structure": "structure_distance"}, steer_by=1.5
+    )
+    assert rule(chosen) == (
+        "steering: each evaluation multiplies the weight of structure while structure_distance is over 0.4 by 1.5, "
+        "to 8 times at most, and divides it again once there is a tenth to spare"
+    )
 
 
 def test_steering_multiplies_the_weight_in_the_loss_and_resumes_exactly(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from allaprima.errors import DeviceError, QualityError, UsageError
 from allaprima_train.judge import Evaluation, Judge
@@ -120,6 +121,26 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(
     assert [trial.state for trial in seen] == ["failed", "done"]
     assert "not numbers" in seen[0].line
     assert found.number == 1
+
+
+def test_a_trial_too_large_for_the_memory_fails_and_is_not_tried_again(
+    recipe: Recipes, features: Path, tmp_path: Path, seen: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = searching.train
+
+    def train(made: Recipe, run: Run, **others: object) -> Run:
+        if run.folder.name == "trial-0000":
+            raise torch.OutOfMemoryError("out of memory: tried to allocate 80 GiB")
+        return plain(made, run, **others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(searching, "train", train)
+    search(
+        recipe(*SPACE, "search.trials=2", "search.steps=2"),
+        tmp_path / "search",
+        features=features,
+        on_trial=seen.append,
+    )
+    assert [(trial.number, trial.state) for trial in seen] == [(0, "failed"), (1, "done")]
 
 
 def test_bounds_come_before_the_goal() -> None:

@@ -1,5 +1,6 @@
 """Training at the door: `train(recipe, run)` on real pictures, eight steps at a time."""
 
+import errno
 import hashlib
 import json
 import zlib
@@ -289,6 +290,36 @@ def test_unreadable_pictures_are_skipped_and_named(
         assert caplog.text.count(str(path)) == 1
     with Image.open(run.samples / "step-000004.png") as sheet:
         assert sheet.width == 320  # the one held-out picture that is left
+
+
+def test_an_unreadable_picture_of_a_style_is_skipped_and_named(
+    recipe: Recipes, features: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    works = tmp_path / "works"
+    works.mkdir()
+    for number in range(3):
+        Image.effect_noise((96, 96), 60 + number).convert("RGB").save(works / f"{number}.png")
+    (works / "1.png").write_text("not a picture")
+    made = recipe("train.steps=1", f"perceptual.style='{works}'", "quality.every=1")
+    train(made, Run(tmp_path / "run"), features=features)
+    assert caplog.text.count(f"{works / '1.png'} was skipped") == 2  # to learn from, and to measure by
+    for path in works.iterdir():
+        path.write_text("not a picture")
+    with pytest.raises(InputError, match="cannot read the style picture"):
+        train(made, Run(tmp_path / "other"), features=features)
+
+
+def test_a_full_disk_is_told_as_such_whatever_was_being_written(
+    recipe: Recipes, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def on_step(report: Step) -> None:
+        monkeypatch.setattr(json, "dumps", full)  # what the log's next line is made by
+
+    with pytest.raises(OutputError, match="the disk is full"):
+        train(recipe("train.steps=2"), Run(tmp_path / "run"), features=features, on_step=on_step)
 
 
 def test_a_training_whose_held_out_pictures_are_all_unreadable_goes_on_without_samples(

@@ -192,6 +192,18 @@ def test_a_malicious_pickle_is_refused_and_nothing_of_it_runs(tmp_path: Path, en
     assert mark.exists()  # it is a real one: without the guard it runs
 
 
+def test_a_pytorch_that_can_be_made_to_run_a_pickle_reads_none(
+    nano: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(nano.state_dict(), path)
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    with pytest.raises(InputError, match=r"2\.9\.1\+cpu can be made to run.*install PyTorch 2\.10"):
+        read_weights(str(path))
+    monkeypatch.setattr(torch, "__version__", "2.10.0")
+    assert read_weights(str(path)).origin
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

@@ -36,14 +36,17 @@ class Augment:
         self.steps = kornia.AugmentationSequential(*steps, data_keys=["input"]) if steps else None
 
     def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Pictures (N, 3, H, W) in [0, 1] -> the same shape and range. A `target` is varied exactly as its
-        `content`."""
+        """Pictures (N, 3, H, W) in [0, 1] -> the same shape and range. What belongs to a `content` is varied exactly as
+        that: its `target`, and the `pictures`, (N, K, 3, H, W), that it is to be made of."""
         varied = dict(batch)
         for name in self.streams if self.steps else ():
             if name in batch:
                 varied[name] = self._vary(batch[name])
                 if name == "content" and "target" in batch:
                     varied["target"] = self._vary(batch["target"], again=True)
+                if name == "content" and "pictures" in batch:
+                    each = [self._vary(one, again=True) for one in batch["pictures"].unbind(1)]
+                    varied["pictures"] = torch.stack(each, 1)
         return varied
 
     def _vary(self, pictures: Tensor, *, again: bool = False) -> Tensor:

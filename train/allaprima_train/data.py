@@ -26,7 +26,7 @@ from allaprima.sources.pictures import PictureSource
 
 from .recipe import Data, PictureSet
 
-__all__ = ["Crops", "Cut", "find_pictures", "fingerprint", "prepared", "read_picture", "split"]
+__all__ = ["Crops", "Cut", "find_pictures", "fingerprint", "prepared", "read_picture", "readable", "split"]
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,21 @@ def read_picture(path: Path) -> Pictures.Image:
         return Pictures.fromarray(frame.image)
     cover = frame.alpha[..., None].astype(np.uint16)  # 255 * 255 + 127 has room in 16 bits
     return Pictures.fromarray(((frame.image * cover + 128 * (255 - cover) + 127) // 255).astype(np.uint8))
+
+
+def readable(paths: Sequence[Path], setting: str) -> list[tuple[Path, Pictures.Image]]:
+    """Those that can be read; the others are named in a warning. Raises InputError where none can."""
+    found, lost = [], []
+    for path in paths:
+        try:
+            found.append((path, read_picture(path)))
+        except InputError as error:
+            lost.append((path, error))
+    if lost and not found:
+        raise lost[0][1]
+    for path, why in lost:
+        log.warning("%s: %s was skipped: %s (%d of %d)", setting, path, why.why, len(lost), len(paths))
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image as Pictures
 
 from allaprima.errors import DeviceError
+from allaprima.files import write_error, write_whole
 
 from .judge import Evaluation
 from .run import Run
@@ -81,20 +83,27 @@ class Journal:
 
     def event(self, step: int, text: str) -> None:
         """Something to know later that is no number."""
-        self.file.write(json.dumps({"step": step, "event": text}) + "\n")
-        self.file.flush()
+        self._write({"step": step, "event": text})
         log.info("step %d: %s", step, text)
 
     def sample(self, step: int, picture: Pictures.Image | None) -> None:
         if picture is None:  # no held-out picture can be read, and each was named
             return
-        picture.save(self.run.samples / f"step-{step:06d}.png")
+        stored = io.BytesIO()
+        picture.save(stored, "PNG")
+        write_whole(self.run.samples / f"step-{step:06d}.png", stored.getvalue())
         self.tracker.picture(step, picture)
 
     def _line(self, step: int, numbers: Mapping[str, float]) -> None:
-        self.file.write(json.dumps({"step": step, **numbers}) + "\n")
-        self.file.flush()
+        self._write({"step": step, **numbers})
         self.tracker.numbers(step, numbers)
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        try:
+            self.file.write(json.dumps(line) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise write_error(self.run.log_file, error) from None
 
 
 class Silent:

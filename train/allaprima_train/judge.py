@@ -28,7 +28,7 @@ from allaprima.frame import Image
 from allaprima.metrics import psnr, ssim
 
 from . import quality
-from .data import find_pictures, prepared, read_picture
+from .data import find_pictures, prepared, read_picture, readable
 from .features import Vgg19
 from .frame_model import FrameModel
 from .generators import Generator
@@ -36,7 +36,7 @@ from .objectives import shown_pictures
 from .recipe import Recipe
 from .tables import PictureSet, Quality
 
-__all__ = ["Evaluation", "Judge", "require_terms", "style_of"]
+__all__ = ["Evaluation", "Judge", "require_terms", "rule", "style_of"]
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,14 @@ class Evaluation:
         return f"step {self.step}: {figures}{broken}{'; best so far' if self.best else ''}{turned}"
 
 
+ANSWERS = {
+    "pix2pix": "its answers are the pictures of [pix2pix.target]",
+    "distill": "its answers are its teacher's paintings",
+    "mixture": "its answers are its experts' paintings",
+}
+"""Methods with a right answer that is not the photograph."""
+
+
 class Judge:
     """Measures, and remembers the best. `remembered` is all that it has to know after a resume."""
 
@@ -78,6 +86,13 @@ class Judge:
         """Raises UsageError E_SETTING for a goal that cannot be measured, InputError for pictures that cannot be
         read."""
         self.recipe, self.settings, self.features = recipe, recipe.quality, features
+        if (beside := ANSWERS.get(recipe.method)) and (wrong := self._asked() & {"psnr_db", "ssim"}):
+            raise UsageError(
+                "E_SETTING",
+                f"[quality] {' and '.join(sorted(wrong))} cannot be measured with the method {recipe.method}",
+                f"it would be against the photograph, and {beside}",
+                "take style_distance, with [quality] style, or structure_distance",
+            )
         self.photos = list(_photos(held_out, self.settings))
         self.target = self._target()
 
@@ -165,17 +180,39 @@ class Judge:
                     "E_SETTING",
                     "[quality] style_distance has no pictures to be measured to",
                     f"the method {self.recipe.method} names none by a setting 'style'",
-                    'name them, [quality] style = ["paintings"]; or take the goal psnr_db where there is an answer',
+                    'name them, [quality] style = ["paintings"]'
+                    + (
+                        ""
+                        if self.recipe.method in ANSWERS
+                        else "; or take the goal psnr_db to mend photographs"
+                    ),
                 )
             return None
-        paths = find_pictures(works.pictures, "[quality] style")[:MOST_STYLE_PICTURES]
+        paths = find_pictures(works.pictures, "[quality] style")
+        few = min(len(paths), MOST_STYLE_PICTURES)
+        chosen = [paths[place * len(paths) // few] for place in range(few)]  # of a set of folders, of each
+        found = readable(chosen, "[quality] style")
         with self._eyes():
-            return quality.StyleTarget(self.features, [prepared(read_picture(path), works) for path in paths])
+            return quality.StyleTarget(self.features, [prepared(picture, works) for _, picture in found])
 
     def _eyes(self) -> torch.autocast:
         """The feature network at the training's precision; what paints is always exact."""
         place = next(self.features.buffers()).device.type
         return torch.autocast(place, torch.bfloat16, enabled=self.recipe.train.precision == "bf16")
+
+
+def rule(chosen: Quality) -> str:
+    """How loss weights are steered, in words: for the log, beside the changes that it will make."""
+    bounds = [
+        f"{term} while {measure} is {side} {bound:g}"
+        for term, measure in chosen.steer.items()
+        for side, bounds in (("under", chosen.least), ("over", chosen.most))
+        if (bound := bounds.get(measure)) is not None
+    ]
+    return (
+        f"steering: each evaluation multiplies the weight of {', of '.join(bounds)} by {chosen.steer_by:g}, to "
+        f"{chosen.steer_limit:g} times at most, and divides it again once there is a tenth to spare"
+    )
 
 
 def shortfall(chosen: Quality, figures: Mapping[str, float]) -> float:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from allaprima.errors import UsageError
+from allaprima.settings import nearest
 
 from .adapters import adapt, is_adapter
 from .augment import Augment
@@ -19,7 +23,7 @@ from .data import find_pictures, fingerprint, split
 from .features import load_features
 from .frame_model import to_unit
 from .journal import Journal, Silent, Step
-from .judge import Evaluation, Judge, require_terms
+from .judge import Evaluation, Judge, require_terms, rule
 from .objectives import make_objective, objective_features, objective_streams
 from .objectives.beside import with_losses_beside
 from .recipe import Recipe
@@ -73,9 +77,14 @@ def train(
     samples = batches(
         streams, settings.batch, first, last, recipe.data.workers, share=(together.rank, together.size)
     )
-    with Journal(run, first, settings.tracker) if together.rank == 0 else Silent() as journal:
+    with (
+        Journal(run, first, settings.tracker) if together.rank == 0 else Silent() as journal,
+        told_at_the_end(journal, state, streams),
+    ):
         for text in told:
             journal.event(first, text)
+        if recipe.quality.steer and not resume:
+            journal.event(first, rule(recipe.quality))
         began = time.perf_counter()
         for step, sampled in enumerate(samples, start=first):
             if judge is not None and judge.exhausted(state.remembered):
@@ -112,13 +121,21 @@ def train(
                     done, f"stopped: {recipe.quality.patience} evaluations without a better snapshot"
                 )
                 break
+    return run
+
+
+@contextmanager
+def told_at_the_end(journal: Journal | Silent, state: State, streams: Mapping[str, Stream]) -> Iterator[None]:
+    """Whatever ends the training: which pictures were skipped. Each process of several has read its own."""
+    try:
+        yield
+    finally:
         if lost := unreadable(streams):
             among = len(every_picture(streams))
             names = ", ".join(map(str, lost))
             journal.event(
                 state.done, f"{len(lost)} of {among} pictures could not be read and were skipped: {names}"
             )
-    return run
 
 
 def prepared(
@@ -150,6 +167,19 @@ def prepared(
     if recipe.transfer.adapters:
         said = with_adapters(recipe, generator)
         told += [said] if afresh else []
+    if stray := sorted(set(recipe.augment.streams) - {*streams, "content"}):
+        raise UsageError(
+            "E_SETTING",
+            f"[augment] streams cannot be {', '.join(stray)}{nearest(stray[0], streams)}",
+            f"the method {recipe.method} has {', '.join(streams)}",
+        )
+    if recipe.augment.discriminator and not any("discriminator" in name for name in objective.networks):
+        raise UsageError(
+            "E_SETTING",
+            "[augment] discriminator has nothing to vary for",
+            f"the method {recipe.method} has no discriminator",
+            "take it out",
+        )
     state = State(
         objective,
         recipe.train,

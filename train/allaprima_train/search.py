@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import tomlkit
+import torch
 
 from allaprima.errors import DeviceError, QualityError, UsageError
 
@@ -107,7 +108,8 @@ def run_trial(
     features: Path | None,
     device: str | None,
 ) -> Trial:
-    """Train one trial. A recipe that cannot be, or a loss that is no number, fails the trial, not the search."""
+    """Train one trial. A recipe that cannot be, a loss that is no number, or too little memory for it
+    fails the trial, not the search."""
     run = Run(folder / f"trial-{number:04d}")
     seen: list[float] = []
 
@@ -122,7 +124,7 @@ def run_trial(
         train(made, run, features=features, device=device, on_evaluation=on_evaluation)
     except Pruned:
         state = "pruned"
-    except (QualityError, UsageError) as error:
+    except (QualityError, UsageError, torch.OutOfMemoryError, MemoryError) as error:
         state, why = "failed", str(error)
         log.warning("trial %d failed: %s", number, error)
     return Trial(number, dict(settings), run.folder, state, min(seen) if seen else None, why)

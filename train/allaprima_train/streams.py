@@ -20,6 +20,8 @@ from allaprima.errors import InputError
 from .data import Crops, Cut, find_pictures, split
 
 if TYPE_CHECKING:
+    from PIL import Image as Pictures
+
     from .recipe import PictureSet, Recipe
 
 __all__ = [
@@ -97,9 +99,10 @@ def _answer(photo: Path, answers: Sequence[Path], setting: str) -> Path:
     if len(answers) == 1:
         try:
             with Pictures.open(photo) as one, Pictures.open(answers[0]) as other:
-                if one.size == other.size:
+                (width, height), (its_width, its_height) = upright_size(one), upright_size(other)
+                if (width, height) == (its_width, its_height):
                     return answers[0]
-                why = f"it is {one.width}x{one.height} and {answers[0]} is {other.width}x{other.height}"
+                why = f"it is {width}x{height} and {answers[0]} is {its_width}x{its_height}"
         except OSError as error:
             why = str(error)
     raise InputError(
@@ -108,6 +111,15 @@ def _answer(photo: Path, answers: Sequence[Path], setting: str) -> Path:
         why,
         f"every picture in [data] content needs one of its name and size in {setting}",
     )
+
+
+ORIENTATION = 0x0112  # EXIF: from 5 on, rows are columns
+
+
+def upright_size(picture: Pictures.Image) -> tuple[int, int]:
+    """(width, height) as it will be read: a telephone's pictures may lie on their side, with a note that they do."""
+    width, height = picture.size
+    return (height, width) if picture.getexif().get(ORIENTATION, 1) >= 5 else (width, height)
 
 
 class InTurn:

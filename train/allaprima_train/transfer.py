@@ -28,6 +28,8 @@ from .run import Run, load_strictly, what_differs
 __all__ = ["Weights", "begin_with", "fitting", "read_weights"]
 
 log = logging.getLogger(__name__)
+SAFE_TORCH = (2, 10)
+"""Before it, weights_only can be got around."""
 
 CONTAINERS = ("params_ema", "params", "state_dict", "generator", "g_ema", "netG", "model")
 """Where other projects keep a network inside their checkpoint, most wanted first."""
@@ -141,6 +143,13 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
     import pickle
 
     _require_file(path)
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_TORCH:
+        raise InputError(
+            "E_WEIGHTS_UNSAFE",
+            f"{path} is a pickle, and was not read",
+            f"PyTorch {torch.__version__} can be made to run what is in it, weights_only or not (CVE-2026-24747)",
+            f"install PyTorch {SAFE_TORCH[0]}.{SAFE_TORCH[1]} or newer, or save it as .safetensors",
+        )
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

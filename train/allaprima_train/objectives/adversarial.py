@@ -60,23 +60,23 @@ class Pool(nn.Module):
 
 
 class Clock(nn.Module):
-    """Turns that an objective has taken, for what happens at some of them only; in a buffer, as `Pool`.
+    """Steps of the training, for what happens at some of them only; in a buffer, as `Pool`. `pieces` of each, as
+    [train] accumulate says, are one step."""
 
-    A turn is a step, or with [train] accumulate a piece of one.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, pieces: int = 1) -> None:
         super().__init__()
+        self.pieces = pieces
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def tick(self) -> int:
-        """The number of this turn, from 0."""
+        """The number of this step, from 0; once for each of its pieces."""
         self.get_buffer("steps").add_(1)
         return self.now - 1
 
     @property
     def now(self) -> int:
-        return int(self.get_buffer("steps"))
+        """Steps that have begun."""
+        return -(-int(self.get_buffer("steps")) // self.pieces)
 
 
 def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, every: int) -> Tensor:

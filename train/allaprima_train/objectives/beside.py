@@ -28,6 +28,7 @@ from ..culture.losses import CultureLoss
 from ..data import find_pictures
 from ..frame_model import paint
 from ..generators import Generator, enlarged
+from ..generators.controls import as_tensors, positions
 from ..recipe import Recipe
 from . import Objective
 from .painting import as_seen, inside
@@ -104,20 +105,28 @@ class Beside:
         def frame(down: int, right: int) -> Tensor:
             return given[..., most + down : most + down + height, most + right : most + right + width]
 
+        # another setting of the controls at each step, so that all domains and codes become steady
+        tried = list(positions(generator.controls).values())
+        values = tried[int(torch.randint(len(tried) + 1, ())) - 1] if tried else None
+        controls = as_tensors(generator.controls, values, given.device)
+
+        def seen_of(pictures: Tensor) -> Tensor:
+            return as_seen(inside(paint(generator, pictures, controls=controls), seen))
+
         first = frame(0, 0)
-        painted = as_seen(inside(paint(generator, first), seen))
+        painted = seen_of(first)
         found: dict[str, Tensor] = {}
         if "temporal_difference" in self.own:
             down, right = (int(n) for n in torch.randint(-most, most + 1, (2,)))
             light = 1 + BRIGHTER * torch.randn(len(given), 1, 1, 1, device=given.device)
             second = (frame(down, right) * light + self._noise(first)).clamp(0, 1)
-            change = as_seen(inside(paint(generator, second), seen)) - painted
+            change = seen_of(second) - painted
             found["temporal_difference"] = (
                 (change - inside(enlarged(second - first, scale), seen)).square().mean()
             )
         if "temporal_noise" in self.own:
             grainy = (first + self._noise(first)).clamp(0, 1)
-            restless = as_seen(inside(paint(generator, grainy), seen)) - painted
+            restless = seen_of(grainy) - painted
             own = inside(grainy - first, self.context - most).square().mean().clamp(min=1e-8)
             found["temporal_noise"] = restless.square().mean() / own
         if self.culture is not None:

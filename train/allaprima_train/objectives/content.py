@@ -85,7 +85,7 @@ class Content:
         self.features = features
         self.generator = generator(recipe)
         self.discriminator = Patches(width=self.settings.discriminator_width)
-        self.pool, self.clock = Pool(self.settings.pool, recipe.data.crop), Clock()
+        self.pool, self.clock = Pool(self.settings.pool, recipe.data.crop), Clock(recipe.train.accumulate)
         self.networks = nn.ModuleDict(
             {
                 "generator": self.generator,

@@ -93,7 +93,7 @@ class DoubleTailed:
         self.generator = generator(recipe)
         width = self.settings.discriminator_width
         self.lines, self.polish = Patches(1, width), Patches(3, width)
-        self.clock = Clock()
+        self.clock = Clock(recipe.train.accumulate)
         self.networks = nn.ModuleDict(
             {
                 "generator": self.generator,

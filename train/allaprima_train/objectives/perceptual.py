@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from allaprima.errors import InputError
 
 from .. import losses
-from ..data import find_pictures, prepared, read_picture
+from ..data import find_pictures, prepared, readable
 from ..features import VGG19, Vgg19
 from ..frame_model import paint
 from ..generators import Generator, make_generator
@@ -126,18 +126,18 @@ class Perceptual:
             paths = [Path(self.settings.style).expanduser()]
         else:
             paths = find_pictures(chosen.pictures, "[perceptual] style")
+        try:
+            found = readable(paths, "[perceptual] style")
+        except InputError as error:
+            raise InputError(
+                "E_STYLE_PICTURE",
+                f"cannot read the style picture {paths[0]}",
+                error.why,
+                "correct [perceptual] style in the recipe",
+            ) from None
         pictures = []
-        for path in paths:
-            try:
-                picture = read_picture(path)
-            except InputError as error:
-                raise InputError(
-                    "E_STYLE_PICTURE",
-                    f"cannot read the style picture {path}",
-                    error.why,
-                    "correct [perceptual] style in the recipe",
-                ) from None
-            picture = prepared(picture, chosen)
+        for _, read in found:
+            picture = prepared(read, chosen)
             factor = self.settings.style_size / min(picture.size)
             size = (round(picture.width * factor), round(picture.height * factor))
             pictures.append(picture.resize(size))

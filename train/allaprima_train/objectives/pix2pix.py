@@ -107,7 +107,7 @@ class Pix2Pix:
                 f"take a crop of {-(-needed // 8) * 8} at least, or fewer scales",
             )
         self.networks = nn.ModuleDict(
-            {"generator": generator, "discriminator": discriminator, "clock": Clock()}
+            {"generator": generator, "discriminator": discriminator, "clock": Clock(recipe.train.accumulate)}
         )
         self.players = {"generator": generator, "discriminator": discriminator}
         self.weights = {

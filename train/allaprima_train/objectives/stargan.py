@@ -103,7 +103,7 @@ class StarGan:
         painter = generator(recipe)
         discriminator = Domains(self.count, self.settings.code, self.settings.discriminator_width)
         self.networks = nn.ModuleDict(
-            {"generator": painter, "discriminator": discriminator, "clock": Clock()}
+            {"generator": painter, "discriminator": discriminator, "clock": Clock(recipe.train.accumulate)}
         )
         self.players = {"generator": painter, "discriminator": discriminator}
         chosen = self.settings

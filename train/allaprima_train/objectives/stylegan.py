@@ -91,7 +91,7 @@ class StyleGan:
         # first, and where most of these are empty silk the answer is a pale veil.
         discriminator = Patches(width=self.settings.discriminator_width)
         self.networks = nn.ModuleDict(
-            {"generator": painter, "discriminator": discriminator, "clock": Clock()}
+            {"generator": painter, "discriminator": discriminator, "clock": Clock(recipe.train.accumulate)}
         )
         self.players = {"generator": painter, "discriminator": discriminator}
         chosen = self.settings
