@@ -176,7 +176,7 @@ def page(found: Sequence[Entry]) -> str:
         f"photographs, and they may be passed on: {'; '.join(CREDITS.values())}. "
         "`allaprima styles --sheet sheet.png --on yours.jpg` paints yours; [quality.md](quality.md) has all figures "
         "and what was tried.",
-        "![The demo's scene in every style in turn](images/loop.webp)",
+        "![The demo's scene in every painting style in turn](images/loop.webp)",
     ]
     figures = measured()
     titled = ""
