@@ -27,6 +27,21 @@ def test_every_shipped_recipe_is_read(path: Path) -> None:
     assert recipe.card.content_terms
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_key_of_a_shipped_recipe_is_explained_in_place(path: Path) -> None:
+    """By a comment in its line or in the line above it; a card's keys say what they are."""
+    table, above, inside = "", "", 0
+    for line in path.read_text("utf-8").splitlines():
+        bare = line.partition("#")[0].strip()
+        if not inside and bare.startswith("["):
+            table = bare.strip("[]")
+        elif not inside and "=" in bare and table and not table.startswith("card"):
+            assert "#" in line or above.startswith("#"), f"[{table}] {bare}"
+        if not bare.startswith("["):
+            inside += bare.count("[") - bare.count("]")
+        above = line
+
+
 def test_there_are_shipped_recipes() -> None:
     assert RECIPES
 
