@@ -432,6 +432,24 @@ def test_coarse_to_fine_learns_its_coarse_half_alone_at_first(sets, features) ->
         make_objective(small("pix2pix", sets, "pix2pix.coarse_steps=1"), load_features(features))
 
 
+@pytest.mark.slow  # its export is half a minute
+def test_coarse_to_fine_goes_on_exactly_and_exports(sets, features, tmp_path) -> None:
+    chosen = (
+        "generator.network=coarse-to-fine",
+        "generator.size=small",
+        "pix2pix.coarse_steps=1",
+        "data.crop=96",
+    )
+    recipe = small("pix2pix", sets, *chosen, "train.steps=2", "train.save_every=1")
+    whole, parts = train(recipe, Run(tmp_path / "whole"), features=features), Run(tmp_path / "parts")
+    train(recipe, parts, features=features, stop_at=1)  # between the coarse half's step and that of both
+    train(recipe, parts, features=features, resume=True)
+    left, right = load_file(whole.checkpoint_file), load_file(parts.checkpoint_file)
+    assert {name for name in left if not torch.equal(left[name], right[name])} == set()
+    exported = export(whole.folder, tmp_path / "out.prima", variants=["fp32"], planes=())
+    assert exported.judged["fp32"].parity
+
+
 @pytest.mark.parametrize("method", ["cyclegan", "cut"])
 def test_a_discriminator_may_see_what_strikes_a_connoisseur(method, sets, features, tmp_path) -> None:
     """Beside the picture its lightness, colours, edges, strokes and patterns; the paintings' gradient passes them."""
