@@ -104,7 +104,8 @@ class Augment:
 
 @dataclass(frozen=True)
 class Temporal:
-    """Losses on synthetic motion, for any method; each paints half of the batch twice more."""
+    """Losses on synthetic motion, for any method; painted of half of the batch: once more for what they
+    compare with, and once for each of them, with other settings of the controls at every step."""
 
     difference_weight: Weight = 0.0
     """The painting may change as much as the picture does (arXiv 2102.05822): a picture and the same moved, lit a
@@ -112,7 +113,7 @@ class Temporal:
     noise_weight: Weight = 0.0
     """Paint the same with and without a sensor's noise. 0.3 is a start; too much, and fine strokes are gone."""
     motion: Annotated[int, Ge(0)] = 8
-    """Largest move in pixels, each way."""
+    """Largest move in pixels, each way; at most half of [data] context, so without one there is none."""
     noise: Annotated[float, Ge(0)] = 3.0
     """Standard deviation in levels of 255: 2 is a webcam in a lit room, 5 one at night."""
 
@@ -135,6 +136,8 @@ class Culture:
 
 @dataclass(frozen=True)
 class Quality:
+    """Of a generator with controls, its paintings with their defaults are judged: of several domains the first."""
+
     every: Annotated[int, Ge(0)] = 0
     """Steps between evaluations. 0: none; then the newest weights ship."""
     pictures: Annotated[int, Ge(1)] = 4

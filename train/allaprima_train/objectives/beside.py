@@ -9,7 +9,7 @@
     culture_colour, culture_texture, culture_line      culture/losses.py
 
 They join the terms of the player that the generator belongs to. What they look at is painted once more, of half of
-the batch:
+the batch, with another setting of the controls at every step:
 a method's own painting is its own affair. Deviation from the paper: the frames are synthetic, and the difference is
 taken where each picture is, not after warping, so a move counts as change in both.
 """
