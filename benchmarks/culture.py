@@ -1,6 +1,6 @@
 """Does the culture score tell sets of works apart, on works that it has not seen?
 
-    python benchmarks/culture.py [--keep]      about a minute; needs ../shared/data
+    python benchmarks/culture.py [--keep]      some minutes; needs ../shared/data
 
 Every set is divided into five parts; four are its reference, the fifth is scored against every set's reference, and
 belongs to the set that it is nearest to. Nothing is trained, no label is seen. Printed: the confusion matrix as
