@@ -287,3 +287,22 @@ def test_the_demo_paints_its_scene_with_sound(tmp_path: Path) -> None:
     with Image.open(tmp_path / "demo.png") as picture:
         before, after = np.split(np.asarray(picture, int), 2, axis=1)
     assert np.abs(before - after).mean() > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "p.png", "--strenght", "0.5"], "arguments: --strenght 0.5; did you mean '--strength'?"),
+        (
+            ["run", "a.png", "b.png"],
+            "allaprima run: unrecognized arguments: b.png - see allaprima run --help",
+        ),
+    ],
+)
+def test_an_option_that_there_is_not_names_the_nearest_and_its_commands_help(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from allaprima.cli import main
+
+    assert main(words) == 2
+    assert said in capsys.readouterr().err

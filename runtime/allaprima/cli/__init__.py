@@ -71,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug, as_json = "--debug" in arguments, "--json" in arguments
     try:
         parser = _parser(arguments)
-        args = parser.parse_args(arguments)
+        args, stray = parser.parse_known_args(arguments)
+        if stray:
+            raise _unrecognized(stray, args.asked or parser)
         if args.module is None:
             parser.print_help()
             return 2
@@ -114,7 +116,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"allaprima {__version__}")
-    parser.set_defaults(module=None)
+    parser.set_defaults(module=None, asked=None)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands = _commands()
     asked = next((word for word in arguments if not word.startswith("-")), None)
@@ -136,8 +138,18 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if name == asked:
             module.add_arguments(sub)
             sub.add_argument("--debug", action="store_true", help="on an error, show where it came from")
-            sub.set_defaults(module=module)
+            sub.set_defaults(module=module, asked=sub)
     return parser
+
+
+def _unrecognized(words: Sequence[str], parser: argparse.ArgumentParser) -> UsageError:
+    from ..settings import nearest
+
+    options = [option for option in parser._option_string_actions if option.startswith("--")]
+    given = words[0].partition("=")[0]
+    meant = nearest(given, options) if given.startswith("-") else ""
+    what = f"{parser.prog}: unrecognized arguments: {' '.join(words)}{meant}"
+    return UsageError("E_USAGE", what, next=f"see {parser.prog} --help")
 
 
 def _commands() -> dict[str, EntryPoint]:
