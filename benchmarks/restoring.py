@@ -16,6 +16,7 @@ what is measured: what somebody gets who colours, or mends, some frames of a fil
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def frames(film: Path, folder: Path) -> tuple[Path, list[Path]]:
             elif frame.index % EVERY == EVERY // 2:
                 image.save(between / f"{frame.index:06d}.png")
     found = sorted(between.iterdir())
+    if not found:
+        sys.exit(f"cannot train: {film} has not {EVERY} frames")
     return keys, [found[place * len(found) // 6] for place in range(6)]
 
 

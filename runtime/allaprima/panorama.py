@@ -32,7 +32,7 @@ __all__ = ["Laid", "align", "panorama", "stack"]
 Mask = NDArray[np.bool_]
 
 AROUND = 96  # pixels that the network sees around what is joined: some three of its cells at their largest
-BROAD = 24.0  # pixels, standard deviation of a Gaussian: half as far as the network sees, so nobody else can
+BROAD = 24.0  # pixels, standard deviation of a Gaussian: what is broader lies beyond the some 90 that a network sees
 PASSES = 3  # along the ends of an overlap a Gaussian has pixels on one side only; each pass smooths what was left over
 SEEN_PIXELS = 1_000_000  # of a picture, shrunk, when features are looked for
 FEATURES = 2000

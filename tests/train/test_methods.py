@@ -29,10 +29,12 @@ from allaprima_train.generators.controls import positions
 from allaprima_train.loop import to_batch, train
 from allaprima_train.objectives import (
     OBJECTIVES,
+    beside,
     make_objective,
     objective_features,
     objective_streams,
 )
+from allaprima_train.objectives.beside import with_losses_beside
 from allaprima_train.recipe import Recipe, load_recipe, parse_recipe
 from allaprima_train.run import Run
 from allaprima_train.state import State
@@ -292,6 +294,29 @@ def test_style_codes_train_steady_and_export(sets, features, tmp_path) -> None:
     exported = export(run.folder, tmp_path / "out.prima", variants=["fp32"], planes=())
     assert exported.judged["fp32"].parity
     assert len(exported.manifest.controls) == 3  # strength, domain, code
+
+
+def test_losses_beside_a_method_see_every_domain_and_the_default(sets, features, monkeypatch) -> None:
+    recipe = small("stargan", sets, "temporal.noise_weight=1")
+    network = load_features(features) if objective_features("stargan") else None
+    objective = with_losses_beside(recipe, make_objective(recipe, network))
+    generator, seen = objective.networks["generator"], set()
+
+    def paint(network, x, controls):
+        seen.add(tuple(controls[0].tolist()))
+        return plain(network, x, controls=controls)
+
+    plain = beside.paint
+    monkeypatch.setattr(beside, "paint", paint)
+    given = torch.rand(1, 3, 96, 96)
+    torch.manual_seed(0)
+    for _ in range(40):
+        objective._beside(given)
+    control = generator.controls[0]
+    wanted = {
+        values[control.name] for values in positions(generator.controls).values() if control.name in values
+    }
+    assert seen == {control.initial, *wanted}
 
 
 @pytest.mark.parametrize("follow", ["nearest", "drawn"])

@@ -123,7 +123,7 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(
     assert found.number == 1
 
 
-def test_a_trial_too_large_for_the_memory_fails_and_is_not_tried_again(
+def test_a_trial_too_large_for_the_memory_fails_alone(
     recipe: Recipes, features: Path, tmp_path: Path, seen: list[Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = searching.train

@@ -126,7 +126,7 @@ def train(
 
 @contextmanager
 def told_at_the_end(journal: Journal | Silent, state: State, streams: Mapping[str, Stream]) -> Iterator[None]:
-    """Whatever ends the training: which pictures were skipped. Each process of several has read its own."""
+    """Whatever ends the training: which pictures were skipped; of several processes, what the first of them read."""
     try:
         yield
     finally:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..manifest import Control
 
 HELP = "show what a bundle promises"
 
@@ -34,15 +38,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = f"from {geometry.minimum} pixels a side, in multiples of {geometry.multiple_of}"
     print(f"  pictures  {sizes}; the painting is {geometry.scale} times as large")
     for control in manifest.controls:
-        usual = [f"{value:g}" for value in control.initial]
-        if control.labels:
-            usual = [
-                f"{label}:{value}" for label, value in zip(control.labels, usual, strict=True) if value != "0"
-            ]
         of = f" for each of {', '.join(control.labels)}" if control.labels else ""
-        values = (
-            f"{control.minimum:g}..{control.maximum:g}{of}, usually {','.join(dict.fromkeys(usual)) or '0'}"
-        )
+        values = f"{control.minimum:g}..{control.maximum:g}{of}, usually {usual(control)}"
         several = f" ({len(control.initial)} numbers)" if len(control.initial) > 1 and not of else ""
         print(f"  control   {control.name} {values}{several}: {control.help}")
     for variant in manifest.variants:
@@ -60,3 +57,14 @@ def run(args: argparse.Namespace) -> int:
     if lineage.notes:
         print(f"  notes     {lineage.notes}")
     return 0
+
+
+def usual(control: Control) -> str:
+    """Its default, in the words and numbers that --control takes."""
+    numbers = [f"{value:g}" for value in control.initial]
+    if control.labels:
+        shares = [
+            f"{label}:{value}" for label, value in zip(control.labels, numbers, strict=True) if value != "0"
+        ]
+        return ",".join(shares) or "0"
+    return numbers[0] if len(set(numbers)) == 1 else ",".join(numbers)

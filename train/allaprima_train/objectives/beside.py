@@ -106,9 +106,9 @@ class Beside:
             return given[..., most + down : most + down + height, most + right : most + right + width]
 
         # another setting of the controls at each step, so that all domains and codes become steady
-        tried = list(positions(generator.controls).values())
-        values = tried[int(torch.randint(len(tried) + 1, ())) - 1] if tried else None
-        controls = as_tensors(generator.controls, values, given.device)
+        settings = [None, *positions(generator.controls).values()]  # None: the defaults
+        chosen = settings[int(torch.randint(len(settings), ()))] if len(settings) > 1 else None
+        controls = as_tensors(generator.controls, chosen, given.device)
 
         def seen_of(pictures: Tensor) -> Tensor:
             return as_seen(inside(paint(generator, pictures, controls=controls), seen))
