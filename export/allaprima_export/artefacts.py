@@ -1,7 +1,8 @@
 """Two faults of painting networks that no loss shows and every eye sees, measured: the grid and the border.
 
-A network that ends in a pixel shuffle can leave a pattern with the shuffle's period; one with zero padding
-knows where the border is and can paint a band along it.
+A network that ends in a pixel shuffle can leave a pattern with the shuffle's period; one that can tell where a picture
+ends, by its zero padding for one, can paint a band along the border. In photographs it hides, in a plain sky it is seen
+at once: so skies are drawn, too.
 """
 
 from __future__ import annotations
@@ -14,10 +15,24 @@ from numpy.typing import NDArray
 
 from allaprima.frame import Image
 
-__all__ = ["BORDER_LIMIT", "GRID_LIMIT_DB", "SMALLEST", "Border", "Grid", "border", "grid"]
+__all__ = [
+    "BORDER_LIMIT",
+    "GRID_LIMIT_DB",
+    "SKY_LEVELS",
+    "SMALLEST",
+    "Border",
+    "Grid",
+    "border",
+    "grid",
+    "skies",
+]
 
 GRID_LIMIT_DB = 1.0
 BORDER_LIMIT = 0.10
+SKY_LEVELS = 8.0
+"""The most that a line along the border of a plain sky may be off, in levels of 255: half of it is hard to see."""
+SKY_INSET = 96
+"""Pixels between the border of a drawn sky and what is compared: more than a small network sees."""
 SMALLEST = 160
 """Pictures whose height or width is less are too small to measure on."""
 
@@ -96,15 +111,20 @@ class Border:
     detail: float
     """Mean absolute difference of neighbouring pixels."""
     width: int
+    sky_levels: float
+    """In drawn skies: the most that the mean of a line along the border differs from the same painted inside a larger
+    sky, of any colour, in levels of 255."""
 
     def __bool__(self) -> bool:
-        return all(abs(ratio - 1) <= BORDER_LIMIT for ratio in (self.brightness, self.contrast, self.detail))
+        ratios = (self.brightness, self.contrast, self.detail)
+        return self.sky_levels <= SKY_LEVELS and all(abs(ratio - 1) <= BORDER_LIMIT for ratio in ratios)
 
     @property
     def line(self) -> str:
         return (
             f"outer {self.width} px against the same inside: brightness x{self.brightness:.3f}, contrast "
-            f"x{self.contrast:.3f}, detail x{self.detail:.3f} (limit x{1 + BORDER_LIMIT:.2f})"
+            f"x{self.contrast:.3f}, detail x{self.detail:.3f} (limit x{1 + BORDER_LIMIT:.2f}); in plain skies "
+            f"{self.sky_levels:.1f} levels (limit {SKY_LEVELS:g})"
         )
 
 
@@ -124,15 +144,39 @@ def border(
     """
     figures = []
     for picture in pictures:
-        height, across = picture.shape[:2]
-        inner = np.s_[inset : height - inset, inset : across - inset]
-        cut, whole = paint(np.ascontiguousarray(picture[inner])), paint(picture)
-        larger = np.s_[scale * inset : scale * (height - inset), scale * inset : scale * (across - inset)]
-        whole = whole[larger]
+        cut, whole = _both(paint, picture, inset, scale)
         figures.append([_statistics(cut, width), _statistics(whole, width)])
     at_border, inside = np.mean(figures, axis=0)
     brightness, contrast, detail = (at_border / np.maximum(inside, 1e-6)).tolist()
-    return Border(brightness, contrast, detail, width)
+    off = max(_band(*_both(paint, sky, SKY_INSET, scale)) for sky in skies())
+    return Border(brightness, contrast, detail, width, off)
+
+
+def skies(height: int = 416, width: int = 480) -> list[Image]:
+    """Plain skies and a wall, from top to bottom from one colour to another, with a sensor's noise of one level."""
+    ends = [((90, 140, 210), (190, 215, 240)), ((235, 235, 235), (250, 250, 250)),
+            ((60, 50, 80), (240, 150, 90)), ((140, 110, 90), (165, 135, 110))]  # fmt: skip
+    down = np.linspace(0, 1, height)[:, None, None]
+    noise = np.random.default_rng(1).normal(0, 1, (height, width, 3))
+    return [
+        np.clip((1 - down) * top + down * bottom + noise + 0.5, 0, 255).astype(np.uint8)
+        for top, bottom in np.array(ends, float)
+    ]
+
+
+def _both(paint: Callable[[Image], Image], picture: Image, inset: int, scale: int) -> tuple[Image, Image]:
+    """The inside of a picture painted alone, and what lies there when the whole is painted."""
+    height, across = picture.shape[:2]
+    cut = paint(np.ascontiguousarray(picture[inset : height - inset, inset : across - inset]))
+    edge = scale * inset
+    return cut, paint(picture)[edge : scale * height - edge, edge : scale * across - edge]
+
+
+def _band(cut: Image, whole: Image) -> float:
+    """The largest mean difference of a row or column of any colour, corners left out: lines, as an eye sees them."""
+    off = cut.astype(np.float64) - whole
+    rows, columns = (off[:, 48:-48].mean(1), off[48:-48].mean(0))
+    return float(max(np.abs(rows).max(), np.abs(columns).max()))
 
 
 def _statistics(painted: Image, width: int) -> tuple[float, float, float]:

@@ -67,7 +67,7 @@ def in_bytes(generator: nn.Module) -> nn.Module:
     Two changes, both into the weights of the first (`stem`) and last (`head`) convolution, for nothing:
     the factors 1/255 and 255, and the order of the packed channels. torch's pixel_unshuffle has (colour,
     row, column); a pixel's colours are neighbours in memory, so (row, column, colour) needs no byte-wise
-    gather. Exact up to rounding, because zero padding means black on either scale. A network that paints larger
+    gather. Exact up to rounding: black is zero on either scale. A network that paints larger
     answers cells of scale x period. One that looks at the picture at several scales has several first convolutions in
     its stem: those that take pixels. One that mixes pictures instead of painting has no such layers, and a
     `take_bytes` of its own.
@@ -123,7 +123,29 @@ def to_opset(core: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         raise UsageError(
             "E_EXPORT_OPSET", f"cannot write opset {opset}", next=f"choose one of {OPSETS[0]} to {OPSETS[-1]}"
         )
-    return core if opset == TRACED_OPSET else _bare(onnx.version_converter.convert_version(core, opset))
+    return core if opset == TRACED_OPSET else _bare(_converted(core, opset))
+
+
+def _converted(core: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """By ONNX's own converter, which knows no way back for Pad: what there is of it means the same in every opset from
+    13 on, and waits outside."""
+    model = onnx.ModelProto()
+    model.CopyFrom(core)
+    held: dict[str, onnx.NodeProto] = {}
+    for node in (node for node in model.graph.node if node.op_type == "Pad" and len(node.input) <= 3):
+        held[node.output[0]] = onnx.NodeProto.FromString(node.SerializeToString())
+        node.CopyFrom(onnx.helper.make_node("Identity", node.input[:1], node.output, name=node.name))
+    converted = onnx.version_converter.convert_version(model, opset)
+    for node in (node for node in converted.graph.node if node.output[0] in held):
+        name = node.name
+        node.CopyFrom(held[node.output[0]])
+        node.name = name
+    there = {tensor.name for tensor in converted.graph.initializer}
+    used = {name for node in held.values() for name in node.input[1:] if name}
+    converted.graph.initializer.extend(
+        tensor for tensor in core.graph.initializer if tensor.name in used - there
+    )
+    return converted
 
 
 def billion_macs(generator: nn.Module, height: int, width: int) -> float:

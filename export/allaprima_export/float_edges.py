@@ -63,7 +63,7 @@ def attach_float_edges(
     else:
         filters = graph.constant(_packing(period), np.float32)
         graph.node("Conv", padded, filters, strides=[period, period], name=IN)
-    graph.nodes.extend(_with_region(graph, core.graph.node))
+    graph.nodes.extend(_with_region(graph, _edges_by_slices(graph, core.graph.node)))
     graph.constants.extend(core.graph.initializer)
     cell = period * scale
     paint = OUT if cell == 1 else graph.node("DepthToSpace", OUT, blocksize=cell, mode="DCR")
@@ -149,6 +149,26 @@ def _with_region(graph: Graph, nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx
             copy.input[1] = graph.constant([], np.float32)
             node = copy
         yield node
+
+
+def _edges_by_slices(graph: Graph, nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes; each Pad that repeats one row and column all around (`branched.beyond`) as Slice and Concat."""
+    for node in nodes:
+        if node.op_type != "Pad":
+            yield node
+            continue
+        whole = node.input[0]
+        for number, axis in enumerate((2, 3)):
+            ends = []
+            for first, last in ((0, 1), (-1, 2**31 - 1)):
+                ends.append(f"end_{first}_{axis}_of_{node.output[0]}")
+                places = [graph.constant([place]) for place in (first, last, axis)]
+                yield helper.make_node("Slice", [whole, *places], ends[-1:], name=f"slice_{ends[-1]}")
+            name = node.output[0] if number else f"around_{axis}_of_{node.output[0]}"
+            yield helper.make_node(
+                "Concat", [ends[0], whole, ends[1]], [name], name=f"concat_{name}", axis=axis
+            )
+            whole = name
 
 
 def _enlarged(graph: Graph, picture: str, scale: int) -> str:

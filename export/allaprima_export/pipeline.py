@@ -480,7 +480,9 @@ def _notes(
     if grid is not None and not grid:
         notes.append(f"the painting has a grid: {grid.line}; raise grid_weight in the recipe")
     if border is not None and not border:
-        notes.append(f"the painting changes along its border: {border.line}")
+        notes.append(
+            f"the painting changes along its border: {border.line}; raise border_weight in the recipe"
+        )
     absolute = [place for place in recipe.data.content if Path(place).is_absolute()]
     if absolute:
         notes.append(f"recipe.toml in the bundle names folders of this machine: {', '.join(absolute)}")

@@ -9,8 +9,8 @@
 The colour matrix is linear, and so are the first and the last convolution: it goes into their weights. Which matrix
 that is, a video says and not a style. So the file keeps both apart and the graph multiplies them, constants all,
 which runtimes fold when they load the file; `allaprima.onnx_file.with_weights` writes other numbers in before.
-Black is subtracted first, so that the convolution's zero padding means black here as it does in RGB; and what the
-network sees is clipped to what RGB can be, as it is there. What shines through is not.
+Black is subtracted first, so that where a convolution pads with zeros they mean black here as they do in RGB; and what
+the network sees is clipped to what RGB can be, as it is there. What shines through is not.
 
 A sample of U and V is taken as the colour of its 2x2 pixels: copied to them on the way in, their mean on the way out.
 Strength 0 gives every plane back bit for bit, as in `edges.py`.
@@ -308,10 +308,11 @@ def _stem(core: onnx.ModelProto) -> _End:
         if len(users) != 1:
             raise ValueError(f"{len(users)} of its layers read the picture, and the matrix goes into one")
         place, node = users[0]
-        if node.op_type not in _OF_PRECISION:
-            return _End(_convolution(node, place, "first"), around)
-        around.append(node)
         name = node.output[0]
+        if node.op_type in _OF_PRECISION:
+            around.append(node)
+        elif not _repeats_the_edge(node):  # a copy of a colour is the same colour in planes
+            return _End(_convolution(node, place, "first"), around)
 
 
 def _head(core: onnx.ModelProto) -> _End:
@@ -323,6 +324,10 @@ def _head(core: onnx.ModelProto) -> _End:
             return _End(_convolution(node, place, "last"), around)
         around.append(node)
         name = node.input[0]
+
+
+def _repeats_the_edge(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Pad" and any(attribute.s == b"edge" for attribute in node.attribute)
 
 
 def _convolution(node: onnx.NodeProto, place: int, which: str) -> int:

@@ -30,6 +30,7 @@ from allaprima.settings import nearest
 
 from .core import without_notes
 from .inside import Frame
+from .qdq import behind_copies
 
 __all__ = ["QUANTIZERS", "Quantizer", "quantize", "quantizer_version", "require_quantizer"]
 
@@ -53,7 +54,7 @@ def quantize(name: str, core: onnx.ModelProto, frames: Sequence[Frame]) -> onnx.
     copy.CopyFrom(core)  # ONNX Runtime's quantizer changes what it is given
     with _silent():
         quantized = row.make(copy, frames)
-    return without_notes(quantized)
+    return behind_copies(without_notes(quantized))
 
 
 def require_quantizer(name: str) -> Quantizer:

@@ -52,6 +52,7 @@ def test_a_painter_that_knows_no_border_measures_as_one() -> None:
     found = border(lambda image: 255 - image, photos())
     assert found
     assert (found.brightness, found.contrast, found.detail) == pytest.approx((1, 1, 1))
+    assert found.sky_levels == 0
 
 
 def test_a_band_along_the_border_is_seen() -> None:
@@ -64,3 +65,17 @@ def test_a_band_along_the_border_is_seen() -> None:
     found = border(banded, photos())
     assert not found
     assert found.brightness < 0.9
+
+
+def test_a_band_that_only_a_plain_sky_shows_is_seen() -> None:
+    def banded(image: Image) -> Image:
+        busy = np.abs(np.diff(image.astype(float), axis=0)).mean() > 2
+        painted = image.astype(float)
+        if not busy:
+            painted[-24:, :, 2] -= 12
+        return np.clip(painted, 0, 255).astype(np.uint8)
+
+    found = border(banded, photos())
+    assert (found.brightness, found.contrast, found.detail) == pytest.approx((1, 1, 1))
+    assert found.sky_levels == pytest.approx(12, abs=0.5)
+    assert not found

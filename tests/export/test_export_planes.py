@@ -95,7 +95,7 @@ def test_they_show_what_the_rgb_graph_paints(coding) -> None:
     shown = Planes.from_rgb(runner.run(inputs)["styled"][0], coding).rgb()
     difference = compare(paint(model(), before).rgb(), shown)
     assert difference.psnr_db >= 36
-    assert difference.ssim >= 0.98
+    assert difference.ssim >= 0.97
 
 
 @pytest.mark.parametrize(("backend", "precision"), EVERY)
@@ -175,7 +175,7 @@ def quantized_ends() -> onnx.ModelProto:
 
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     for node in graph.node:
-        if node is convolutions[0]:
+        if IN in node.input:  # Pad, for the first convolution
             qdq(IN, "packed_seen", 1.0)
             node.input[0] = "packed_seen"
         if node in (convolutions[0], convolutions[-1]):

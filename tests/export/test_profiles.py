@@ -118,7 +118,7 @@ def test_the_bare_network_is_the_trained_one_without_a_margin(bundle: Exported) 
         run_floats(bundle.path / "model_float.onnx", image, 0.0), to_unit(image).transpose(2, 0, 1)[None]
     )
     operators = {node.op_type for node in onnx.load(bundle.path / "model_float.onnx").graph.node}
-    assert not operators & {"Pad", "Slice", "Shape"}
+    assert not operators & {"Pad", "Shape"}
 
 
 def test_the_portable_one_takes_bytes_of_any_size(bundle: Exported) -> None:

@@ -46,7 +46,7 @@ class Fuser(nn.Module):
 
     period = 1  # it cuts its own cells: the pyramid needs pixels
     stride = 2**LEVELS
-    margin = 32
+    margin = 0
     veil = 0.0
     scale = 1
     controls: tuple[Control, ...] = ()

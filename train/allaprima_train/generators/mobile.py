@@ -60,7 +60,7 @@ class Mobile(nn.Module):
     period = 4  # of the pixel shuffle between bytes and the first and last convolution
     stride = 8  # H and W must be multiples of it
     controls: tuple[Control, ...] = ()
-    margin = 16  # edge pixels repeated around the picture and cut off again; see `paint`
+    margin = 0  # edge pixels repeated around the picture and cut off again; see `paint`
     scale = 1  # the painting's height and width over the picture's
     pictures = 1  # how many of one size it makes one of, behind each other along the channels
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from allaprima.manifest import Control
 
-from .branched import BranchedConv
+from .branched import BranchedConv, beyond
 from .mobile import Mobile
 
 __all__ = ["CODE", "Modulated"]
@@ -75,7 +75,7 @@ class FoldedModulatedConv(nn.Module):
 
 
 def _modulated(x: Tensor, kernel: Tensor, bias: Tensor, scale: Tensor, norm: Tensor) -> Tensor:
-    y = F.conv2d(x * scale[:, :, None, None], kernel, padding=1)
+    y = F.conv2d(beyond(x * scale[:, :, None, None]), kernel)
     return y * norm[:, :, None, None] + bias[:, None, None]
 
 

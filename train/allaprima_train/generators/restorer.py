@@ -53,7 +53,7 @@ class Restorer(nn.Module):
     stride = 8
     controls: tuple[Control, ...] = ()
     veil = 1.0  # the picture itself, and what is wrong with it
-    margin = 16
+    margin = 0
     pictures = 1
 
     def __init__(self, size: str = "small") -> None:

@@ -20,9 +20,18 @@ from ..generators import Generator
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
-__all__ = ["REACH", "Steadiness", "as_seen", "border", "inside", "require_mobile", "steady"]
+__all__ = [
+    "REACH",
+    "Steadiness",
+    "as_seen",
+    "border",
+    "inside",
+    "require_mobile",
+    "steady",
+    "without_details",
+]
 
-REACH = 96  # pixels: from farther away, mobile's convolutions cannot see the zero padding
+REACH = 96  # pixels: from farther away, mobile's convolutions cannot see where a picture ends
 
 
 @dataclass(frozen=True)
@@ -106,14 +115,32 @@ def steady(
             inside(painted[..., down:, right:], context).float(), inside(moved, context).float()
         )
     if chosen.border_weight:
-        few = max(1, len(photo) // 2)  # half the batch is enough
+        few = max(1, len(given) // 2)  # half the batch is enough
         some = None if controls is None else [value[:few] if value.ndim > 1 else value for value in controls]
-        terms["border"] = border(generator, photo[:few], some)
+        terms["border"] = border(generator, given[:few], context, some)
     return terms
 
 
-def border(generator: Generator, photo: Tensor, controls: Sequence[Tensor] | None = None) -> Tensor:
-    """Mean squared difference between painting with the generator's own margin and with one beyond its reach."""
+def border(
+    generator: Generator, given: Tensor, context: int, controls: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Mean squared difference between painting what lies inside `given` alone and painting it with its surroundings.
+
+    Of the photographs, and of the same `without_details`: a band that busy things hide is seen at once in a sky, and
+    few photographs have one along their border. Where `context` is less than a generator sees, the edge is repeated.
+    """
+    both = torch.cat([given, without_details(given)])
+    values = (
+        None if controls is None else [torch.cat([one, one]) if one.ndim > 1 else one for one in controls]
+    )
     with torch.no_grad():
-        wide = paint(generator, photo, margin=REACH, controls=controls).float()
-    return F.mse_loss(paint(generator, photo, controls=controls).float(), wide)
+        known = paint(generator, both, margin=max(REACH - context, generator.margin), controls=values)
+    alone = paint(generator, inside(both, context), controls=values)
+    return F.mse_loss(alone.float(), inside(known, context).float())
+
+
+def without_details(photo: Tensor) -> Tensor:
+    """(N, 3, H, W) in [0, 1] -> the same where only 2 to 6 areas each way are left, flowing into each other."""
+    areas = int(torch.randint(2, 7, ()))
+    few = F.interpolate(photo.float(), size=(areas, areas), mode="area")
+    return F.interpolate(few, size=photo.shape[-2:], mode="bicubic").clamp(0, 1).to(photo)

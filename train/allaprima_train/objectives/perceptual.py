@@ -9,7 +9,7 @@ punishes what repeats with the generator's stride. Several pictures and patches 
 
 What the losses see lies inside real context, as far as the generator reaches: with replicated edges instead, 500
 steps were enough for it to hide the style in a band along the border. border then teaches it to paint the same
-with the margin that it will have when it runs.
+without those surroundings, as it will when it runs.
 
 shift paints the same picture moved by a few pixels and asks for the same painting, moved. A network with strides
 is free to paint strokes that stick to its own grid; 250 steps without this loss wove a pattern of 8 pixels
