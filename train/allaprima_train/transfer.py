@@ -23,6 +23,7 @@ from allaprima.errors import BundleError, InputError, UsageError
 from .frame_model import memory_order
 from .generators import Generator
 from .generators.branched import FoldingConv
+from .generators.doubletail import DoubleTail
 from .run import Run, load_strictly, what_differs
 
 __all__ = ["Weights", "begin_with", "fitting", "read_weights"]
@@ -107,6 +108,8 @@ def begin_with(generator: nn.Module, weights: Weights, *, only_what_fits: bool =
     load_strictly(target, {**ours, **known} if only_what_fits else known, weights.origin)
     if weights.plain:
         _unfold(generator, target, {_layer(name) for name in known})
+    if isinstance(generator, DoubleTail):
+        generator.begun(known.keys())
     return f"{taken} from {weights.origin}"
 
 

@@ -34,7 +34,7 @@ from .. import losses
 from ..discriminators import Patches
 from ..features import VGG19, Vgg19
 from ..generators import Generator
-from ..generators.doubletail import DoubleTail
+from ..generators.doubletail import DoubleTail, SupportAlone
 from ..losses_gan import least_squares
 from ..recipe import PictureSet
 from ..smoothing import flattened, softened_edges
@@ -91,6 +91,7 @@ class DoubleTailed:
         self.settings: DoubleTailSettings = recipe.objective
         self.features = features
         self.generator = generator(recipe)
+        self.support_alone = cast(Generator, SupportAlone(self.generator))
         width = self.settings.discriminator_width
         self.lines, self.polish = Patches(1, width), Patches(3, width)
         self.clock = Clock(recipe.train.accumulate)
@@ -133,7 +134,8 @@ class DoubleTailed:
         }
 
     def _painting(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        warm = self.clock.tick() < self.settings.warm_steps
+        chosen = self.settings
+        warm = self.clock.tick() < chosen.warm_steps
         given, works = batch["content"], inside(batch["style"], self.context)
         photo = inside(given, self.context)
         whole, coarse = self.generator.both(given)
@@ -143,7 +145,7 @@ class DoubleTailed:
             wanted = self.features(photo, (STRUCTURE_LAYER,))[STRUCTURE_LAYER]
             clean_features = self.features(clean, (STRUCTURE_LAYER,))[STRUCTURE_LAYER]
             textures = self.features(grey(works), TEXTURE_LAYERS)
-        self.support, self.main, self.clean = support.detach(), main.detach(), clean
+        self.fought, self.main, self.clean = support.detach(), main.detach(), clean
         seen = self.features(support, (STRUCTURE_LAYER,))[STRUCTURE_LAYER]
         copied = self.features(main, (STRUCTURE_LAYER,))[STRUCTURE_LAYER]
         terms = {
@@ -153,11 +155,11 @@ class DoubleTailed:
             "copy": losses.charbonnier(main, clean),
             "copy_features": losses.relative(copied, clean_features),
             "variation": losses.total_variation(main),
-            **steady(self.settings, cast(Generator, self.generator), given, whole, self.context),
+            **steady(chosen, cast(Generator, self.generator), given, whole, self.context),
         }
-        if "grid" in terms:  # what the support tail paints by its shuffle, the main one copies
-            change = inside(coarse, self.context).float() - photo
-            terms["grid"] = terms["grid"] + losses.grid(change, self.generator.stride)
+        # what the support tail paints by its shuffle, or what sticks to its cells, the main one would copy
+        for name, term in steady(chosen, self.support_alone, given, coarse, self.context).items():
+            terms[name] = terms[name] + term
         if warm:
             return terms
         painted = self.features(grey(support), TEXTURE_LAYERS)
@@ -173,7 +175,7 @@ class DoubleTailed:
     def _lines(self, works: Tensor) -> Tensor:
         """Real: the works. Fake: what was painted, and the works without their edges. Both fakes weigh as one real."""
         real = self._judged(self.lines, grey(works)[:, :1], True)
-        painted = self._judged(self.lines, grey(self.support)[:, :1], False)
+        painted = self._judged(self.lines, grey(self.fought)[:, :1], False)
         edgeless = self._judged(self.lines, grey(softened_edges(works))[:, :1], False)
         return real / 2 + painted / 4 + edgeless / 4
 
