@@ -119,7 +119,13 @@ def _file(what: str | Path, frames: int, start: float, box: tuple[int, int] | No
         rate = float(source.rate) if source.rate else 25.0
         labels = [f"frame {frame.index}" for frame in taken]
         images = [frame.image for frame in taken]
-        return Shots(source.name, images, labels, rate, taken[0].index, list(source.notes))
+        notes = list(source.notes)
+        if (there := taken[0].time - (begin or 0)) < start:
+            notes.append(
+                f"the video has less than {frames} frames from second {start:g} on: these are its last "
+                f"{len(taken)}, from second {there:.1f} on"
+            )
+        return Shots(source.name, images, labels, rate, taken[0].index, notes)
 
 
 def _folder(folder: Path, most: int, box: tuple[int, int] | None) -> Shots:

@@ -154,6 +154,15 @@ def test_a_painted_video_that_ends_too_early_is_named(make_video: Callable[..., 
     assert read(make_video("brief.mp4", times=3), frames=8).labels == ["frame 0", "frame 1", "frame 2"]
 
 
+def test_a_video_that_is_too_short_for_the_wish_says_which_frames_it_took(
+    make_video: Callable[..., Path],
+) -> None:
+    clip = make_video("short.mp4", times=12)
+    (note,) = read(clip, frames=4, start=30).notes
+    assert "less than 4 frames from second 30 on: these are its last 4, from second 0.3 on" in note
+    assert read(clip, frames=4, start=0.1).notes == []
+
+
 def test_a_page_that_exists_stays_and_an_odd_wish_is_told(
     out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
