@@ -31,6 +31,7 @@ __all__ = [
     "in_bytes",
     "layer_names",
     "reach",
+    "repeats_the_edge",
     "require_finite",
     "to_opset",
     "trace",
@@ -146,6 +147,11 @@ def _converted(core: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         tensor for tensor in core.graph.initializer if tensor.name in used - there
     )
     return converted
+
+
+def repeats_the_edge(node: onnx.NodeProto) -> bool:
+    """Is it the Pad of `branched.beyond`: one row and column more all around, a copy of the outermost?"""
+    return node.op_type == "Pad" and any(attribute.s == b"edge" for attribute in node.attribute)
 
 
 def billion_macs(generator: nn.Module, height: int, width: int) -> float:

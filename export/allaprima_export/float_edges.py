@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from .core import IN, OUT
+from .core import IN, OUT, repeats_the_edge
 from .edges import open_padding
 from .graph import Graph
 
@@ -154,7 +154,7 @@ def _with_region(graph: Graph, nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx
 def _edges_by_slices(graph: Graph, nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """The nodes; each Pad that repeats one row and column all around (`branched.beyond`) as Slice and Concat."""
     for node in nodes:
-        if node.op_type != "Pad":
+        if not repeats_the_edge(node):
             yield node
             continue
         whole = node.input[0]

@@ -27,7 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from allaprima.planes import LIMITED_BT709, rules
 
-from .core import IN, OUT
+from .core import IN, OUT, repeats_the_edge
 from .graph import Graph
 
 __all__ = ["attach_planes", "unfit"]
@@ -311,7 +311,7 @@ def _stem(core: onnx.ModelProto) -> _End:
         name = node.output[0]
         if node.op_type in _OF_PRECISION:
             around.append(node)
-        elif not _repeats_the_edge(node):  # a copy of a colour is the same colour in planes
+        elif not repeats_the_edge(node):  # a copy of a colour is the same colour in planes
             return _End(_convolution(node, place, "first"), around)
 
 
@@ -324,10 +324,6 @@ def _head(core: onnx.ModelProto) -> _End:
             return _End(_convolution(node, place, "last"), around)
         around.append(node)
         name = node.input[0]
-
-
-def _repeats_the_edge(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Pad" and any(attribute.s == b"edge" for attribute in node.attribute)
 
 
 def _convolution(node: onnx.NodeProto, place: int, which: str) -> int:

@@ -36,12 +36,20 @@ class DoubleTail(Mobile):
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the main and what the support tail paint, each (N, 3, H, W): the trunk is run once."""
-        near, deep, close = self.trunk(F.pixel_unshuffle(x, self.period))
+        seen = self.trunk(F.pixel_unshuffle(x, self.period))
+        return self._on(x, self.tail(*seen)), self._on(x, self.support_tail(*seen))
+
+    def support_tail(self, near: Tensor, deep: Tensor, close: Tensor | None = None) -> Tensor:
+        """As `tail`: (N, 48, H/4, W/4)."""
         up = F.relu(F.pixel_shuffle(self.support_up(deep), 2) + near)
         if self.support_rise is not None and close is not None:
             up = F.relu(self.support_rise(up) + close)
-        main, support = self.tail(near, deep, close), self.support_head(up)
-        return self._on(x, main), self._on(x, support)
+        paint: Tensor = self.support_head(up)
+        return paint
+
+    def support(self, x: Tensor) -> Tensor:
+        """What the support tail paints alone, (N, 3, H, W)."""
+        return self._on(x, self.support_tail(*self.trunk(F.pixel_unshuffle(x, self.period))))
 
     def begun(self, taken: Set[str]) -> None:
         """The support tail begins as the main one, where nothing of its own is among the weights `taken`."""
@@ -71,4 +79,4 @@ class SupportAlone:
         self.network = network
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.network.both(x)[1]
+        return self.network.support(x)

@@ -127,14 +127,16 @@ def border(
     """Mean squared difference between painting what lies inside `given` alone and painting it with its surroundings.
 
     Of the photographs, and of the same `without_details`: a band that busy things hide is seen at once in a sky, and
-    few photographs have one along their border. Where `context` is less than a generator sees, the edge is repeated.
+    few photographs have one along their border. Where `context` is less than REACH, the edge is repeated beyond.
     """
     both = torch.cat([given, without_details(given)])
     values = (
         None if controls is None else [torch.cat([one, one]) if one.ndim > 1 else one for one in controls]
     )
+    # cells have to lie alike: what is cut off before they are compared is a multiple of the stride
+    margin = REACH - context if context < REACH else -context % generator.stride
     with torch.no_grad():
-        known = paint(generator, both, margin=max(REACH - context, generator.margin), controls=values)
+        known = paint(generator, both, margin=margin, controls=values)
     alone = paint(generator, inside(both, context), controls=values)
     return F.mse_loss(alone.float(), inside(known, context).float())
 
