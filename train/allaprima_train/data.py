@@ -170,17 +170,18 @@ class Crops:
     """`crops[n]` is training crop number n, for any n >= 0: (3, side, side) uint8 RGB.
 
     `lane` sets the chance of one set of pictures apart from another's of the same seed; two sets in one lane that
-    have pictures of the same order and size are cut alike, which is what pairs need. Of pairs none can be skipped: a
-    picture that cannot be read is an error there (`skip` False), else its neighbour takes its place.
+    have pictures of the same order and size are cut alike, which is what pairs need. A picture that cannot be read is
+    skipped, its neighbour takes its place; of pairs both are, because each set also looks at the `beside` of each of
+    its pictures, once.
     """
 
     def __init__(
-        self, pictures: Sequence[Path], cut: Cut, seed: int, lane: int = 0, *, skip: bool = True
+        self, pictures: Sequence[Path], cut: Cut, seed: int, lane: int = 0, *, beside: Sequence[Path] = ()
     ) -> None:
         self.pictures, self.cut, self.seed, self.lane = list(pictures), cut, seed, lane
-        self.skip = skip
+        self.beside = list(beside)
         # in memory that reading processes share: whoever counts at the end is not who reads
-        self._lost = torch.zeros(len(self.pictures), dtype=torch.bool).share_memory_()
+        self._lost, self._seen = torch.zeros(2, len(self.pictures), dtype=torch.bool).share_memory_()
 
     @property
     def unreadable(self) -> list[Path]:
@@ -197,10 +198,13 @@ class Crops:
                 continue
             path = self.pictures[which]
             try:
-                return torch.from_numpy(self.cut(read_picture(path), chance)).permute(2, 0, 1)
+                picture = read_picture(path)
+                if self.beside and not self._seen[which]:
+                    path = self.beside[which]
+                    read_picture(path)
+                    self._seen[which] = True
+                return torch.from_numpy(self.cut(picture, chance)).permute(2, 0, 1)
             except InputError as error:
-                if not self.skip:
-                    raise
                 self._lost[which] = True  # its neighbour in the order takes its place
                 log.warning("skipped the picture %s: %s", path, error.why)
         raise InputError(

@@ -79,7 +79,8 @@ def pairs(recipe: Recipe, pictures: PictureSet, setting: str) -> dict[str, Strea
     """`content` and `target`, (3, side, side) uint8: the same crop of a photograph and of the answer to it.
 
     A pair are two files of one name (extensions aside) and one size. Raises InputError E_DATA_PAIRS where a
-    photograph has no answer, or two, or one of another size, or one of both cannot be read.
+    photograph has no answer, or two, or one of another size, or one of both is no picture. A pair of which one is cut
+    off further down is skipped, both.
     """
     source = content(recipe)
     answers: dict[str, list[Path]] = {}
@@ -87,8 +88,8 @@ def pairs(recipe: Recipe, pictures: PictureSet, setting: str) -> dict[str, Strea
         answers.setdefault(path.stem, []).append(path)
     paired = [_answer(photo, answers.get(photo.stem, []), setting) for photo in source.pictures]
     return {
-        name: Crops(files, source.cut, recipe.seed, skip=False)
-        for name, files in (("content", source.pictures), ("target", paired))
+        "content": Crops(source.pictures, source.cut, recipe.seed, beside=paired),
+        "target": Crops(paired, source.cut, recipe.seed, beside=source.pictures),
     }
 
 
