@@ -20,8 +20,8 @@ QUANTIZE, DEQUANTIZE, PAD = "QuantizeLinear", "DequantizeLinear", "Pad"
 def behind_copies(quantized: onnx.ModelProto) -> onnx.ModelProto:
     """The same numbers, with each pair of Quantize and Dequantize in front of a Pad moved behind it.
 
-    There ONNX Runtime and TensorRT find it beside its convolution, which it makes one of integers. And OpenVINO 2026.4
-    answers nonsense (30 grey levels off) where some of the pairs in front of a Pad are left out again.
+    There ONNX Runtime finds it beside its convolution and makes that one of integers, which it does for none behind a
+    Pad. And OpenVINO 2026.4 answers nonsense (30 grey levels off) where some of the pairs in front are left out again.
     """
     model = onnx.ModelProto()
     model.CopyFrom(quantized)

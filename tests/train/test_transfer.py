@@ -15,6 +15,7 @@ from allaprima.bundle import Bundle, find_style
 from allaprima.errors import InputError, UsageError
 from allaprima_train.adapters import adapt, is_adapter, merged
 from allaprima_train.generators import Generator, make_generator
+from allaprima_train.generators.doubletail import DoubleTail
 from allaprima_train.generators.mobile import SIZES, Mobile, Size
 from allaprima_train.loop import train
 from allaprima_train.recipe import Recipe, parse_recipe
@@ -106,6 +107,24 @@ def test_a_bundle_is_unfolded_and_paints_as_it_did() -> None:
     assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
     moving = {name for name, p in generator.named_parameters() if "expand" in name and p.abs().max() > 0}
     assert moving  # the other branches still have something to learn with
+
+
+@pytest.mark.parametrize("size", ["nano", "nano-fine"])
+def test_a_second_tail_begins_as_the_first_unless_it_is_given(size: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    given = make_generator("mobile", size).state_dict()
+    torch.manual_seed(2)
+    network = DoubleTail(size)
+    x = torch.rand(1, 3, 32, 32)
+    begin_with(network, read_weights(saved(tmp_path, "net.pth", given)), only_what_fits=True)
+    with torch.no_grad():
+        assert torch.equal(*network.both(x))
+        assert torch.equal(network.head.state_dict()["bias"], given["head.bias"])
+        network.support_head.bias.add_(0.5)  # one that has trained keeps its own
+        again = DoubleTail(size)
+        begin_with(again, read_weights(saved(tmp_path, "both.pth", network.state_dict())))
+        assert torch.equal(again.both(x)[1], network.both(x)[1])
+        assert not torch.equal(*again.both(x))
 
 
 def test_another_architecture_says_what_differs(nano: torch.nn.Module, tmp_path: Path) -> None:
