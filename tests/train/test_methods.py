@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -26,6 +26,8 @@ from allaprima_train.augment import Augment
 from allaprima_train.features import load_features
 from allaprima_train.generators import GENERATORS, make_generator
 from allaprima_train.generators.controls import positions
+from allaprima_train.generators.domains import DomainMobile
+from allaprima_train.judge import Judge
 from allaprima_train.loop import to_batch, train
 from allaprima_train.objectives import (
     OBJECTIVES,
@@ -427,6 +429,35 @@ def test_sets_of_unequal_size_count_alike(sets, tmp_path) -> None:
         red, _, blue = streams["style"][number].float().mean((1, 2))
         assert int(streams["domain"][number]) == number % 3
         assert (red > blue) == (number % 3 == 0)
+
+
+def test_what_is_judged_is_every_domain_and_each_by_its_own_set(sets, features, tmp_path) -> None:
+    """Not the first alone: a snapshot that spoiled the second would ship."""
+    for name, colour in (("red", (220, 30, 30)), ("blue", (30, 30, 220))):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (160, 160), colour).save(tmp_path / name / "0.png")
+    recipe = small("stargan", sets, "quality.every=5", "quality.pictures=1", "quality.side=96")
+    few = [
+        replace(domain, name=name, pictures=(str(tmp_path / name),), grey=False, stretch=False)
+        for domain, name in zip(recipe.objective.domains, ("red", "blue"), strict=False)
+    ]
+    recipe = replace(recipe, objective=replace(recipe.objective, domains=tuple(few)))
+    judge = Judge(recipe, load_features(features), sorted((sets / "photos").glob("*.png"))[:1])
+    torch.manual_seed(0)
+    generator = cast(DomainMobile, make_objective(recipe, None).networks["generator"])
+    before = judge.measure(generator)
+    found = []
+    for domain in range(3):  # red, blue, the photograph
+        with torch.no_grad():
+            generator.domains[domain] += 0.5
+            found.append(judge.measure(generator))
+            generator.domains[domain] -= 0.5
+    assert all(one["structure_distance"] != before["structure_distance"] for one in found)
+    assert found[0]["style_distance"] != before["style_distance"]
+    assert found[1]["style_distance"] != before["style_distance"]
+    assert (
+        found[2]["style_distance"] == before["style_distance"]
+    )  # what is given back has no style to be near to
 
 
 def test_grey_and_trim_are_of_the_set(sets, tmp_path) -> None:

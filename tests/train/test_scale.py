@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shutil import which
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from allaprima_train.objectives import make_objective
 from allaprima_train.objectives.beside import with_losses_beside
 from allaprima_train.recipe import Recipe, to_table
 from allaprima_train.run import Run
+from allaprima_train.streams import content
 from allaprima_train.tables import Augment as AugmentTable
 from allaprima_train.team import team
 
@@ -57,10 +59,39 @@ def test_a_batch_in_pieces_is_the_same_step(recipe: Recipes, features: Path, tmp
     assert apart(runs[0], fewer) > 3e-3  # a step more is farther than that
 
 
+@pytest.mark.slow  # torch compiles for half a minute
+@pytest.mark.skipif(which("g++") is None, reason="torch compiles with g++, which is not here")
+def test_a_compiled_training_is_the_same_training(recipe: Recipes, features: Path, tmp_path: Path) -> None:
+    plain, compiled = (
+        train(
+            recipe(
+                "train.steps=4", "train.precision='fp32'", "generator.size='nano-fine'", f"train.compile={c}"
+            ),
+            Run(tmp_path / c),
+            features=features,
+        )
+        for c in ("false", "true")
+    )
+    assert apart(plain, compiled) < 1e-3
+    longer = recipe(
+        "train.steps=5", "train.precision='fp32'", "generator.size='nano-fine'", "train.compile=true"
+    )
+    train(longer, compiled, features=features, resume=True, may_change=["train.steps"])
+    assert compiled.load_checkpoint()[1]["step"] == 5
+
+
 def test_two_processes_train_what_one_does(recipe: Recipes, features: Path, tmp_path: Path) -> None:
     """By torchrun, over gloo, with the command that people type; and a resume by one process goes on from there."""
     pytest.importorskip("lightning_fabric")
     made = recipe(*EVENLY, "train.steps=3", "quality.every=3", "quality.goal='psnr_db'", "quality.side=96")
+    crops = content(made)
+    order = np.random.default_rng((made.seed, 0, 0)).permutation(len(crops.pictures))
+    broken = crops.pictures[order[1]]
+    broken.write_text("not a picture")
+    assert all(len(crops[number]) for number in (0, 2, 4))  # the first process's
+    assert crops.unreadable == []
+    assert len(crops[1])
+    assert crops.unreadable == [broken]
     (tmp_path / "small.toml").write_text(tomlkit.dumps(to_table(made)))
     command = [
         "-m",
@@ -86,6 +117,9 @@ def test_two_processes_train_what_one_does(recipe: Recipes, features: Path, tmp_
     steps = [json.loads(line)["step"] for line in done.stdout.splitlines() if line.startswith("{")]
     assert steps == [1, 2, 3, 3]  # once each, and the evaluation
     two, one = Run(tmp_path / "two"), train(made, Run(tmp_path / "one"), features=features)
+    for run in (one, two):
+        last = json.loads(run.log_file.read_text().splitlines()[-1])
+        assert last["event"].endswith(f"pictures could not be read and were skipped: {broken}")
     assert apart(one, two) < 1e-3
     ours, theirs = (json.loads(run.log_file.read_text().splitlines()[1]) for run in (one, two))
     assert ours["loss/total"] == pytest.approx(theirs["loss/total"], rel=1e-3)
@@ -186,7 +220,7 @@ def test_a_painter_that_does_nothing_is_as_restless_as_the_picture(recipe: Recip
     generator.veil = 1.0  # type: ignore[assignment]
     batch = {"content": pictures(2, 96)}
     terms = objective.terms("generator", batch)
-    assert float(terms["temporal_difference"]) == pytest.approx(0, abs=1e-9)
+    assert float(terms["temporal_difference"].detach()) == pytest.approx(0, abs=1e-9)
     assert float(terms["temporal_noise"]) == pytest.approx(1, rel=1e-3)
     generator.veil = 0.5  # type: ignore[assignment]
     terms = objective.terms("generator", batch)

@@ -8,6 +8,8 @@
 
 A feedback with three lines rather than a learned one: everybody can follow in log.jsonl why a weight is what it is.
 It acts at evaluations only, on figures of the moving average, so noise of single steps does not reach it.
+
+A generator with controls is judged at all their `positions`, not at what it happens to begin with.
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ from .data import find_pictures, prepared, read_picture, readable
 from .features import Vgg19
 from .frame_model import FrameModel
 from .generators import Generator
+from .generators.controls import as_tensors, positions
 from .objectives import shown_pictures
 from .recipe import Recipe
 from .tables import PictureSet, Quality
 
-__all__ = ["Evaluation", "Judge", "require_terms", "rule", "style_of"]
+__all__ = ["Evaluation", "Judge", "require_terms", "rule", "style_of", "styles_of"]
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ HIGHER_IS_BETTER = {"psnr_db", "ssim", "edge_recall"}
 SPARE = 0.1  # of a bound; a weight is let down again only with so much room, or it would swing
 
 MOST_STYLE_PICTURES = 8
-STEADY_PICTURES = 2  # each is painted six times more
+STEADY_PICTURES = 2  # at least; each is painted six times more
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,9 @@ ANSWERS = {
 """Methods with a right answer that is not the photograph."""
 
 
+DEFAULTS, ANYWHERE = "", "*"
+
+
 class Judge:
     """Measures, and remembers the best. `remembered` is all that it has to know after a resume."""
 
@@ -94,24 +100,33 @@ class Judge:
                 "take style_distance, with [quality] style, or structure_distance",
             )
         self.photos = list(_photos(held_out, self.settings))
-        self.target = self._target()
+        self.targets = self._targets()
 
     def measure(self, generator: nn.Module) -> dict[str, float]:
         """The figures of a generator on the held-out photographs, means over them. Draws no random numbers of
-        training's."""
+        training's.
+
+        Of one with controls, photograph n is painted at the n-th of their positions, around and around: each
+        photograph and each position counts, at the price of the larger number and not of the product.
+        """
         place = next(generator.parameters()).device
-        model = FrameModel(cast(Generator, generator).folded().float().eval())
+        painter = cast(Generator, generator)
+        model = FrameModel(painter.folded().float().eval())
+        turns = list({DEFAULTS: {}, **positions(painter.controls)}.items())
         found: dict[str, list[float]] = {}
-        grams: list[list[Tensor]] = []
+        grams: dict[str, list[list[Tensor]]] = {}
 
-        @torch.no_grad()
-        def paint(*images: Image) -> Image:
-            given = torch.from_numpy(np.stack(images)).to(place)
-            painted: Image = model(given, torch.ones(1, device=place))[0].cpu().numpy()
-            return painted
+        for number in range(max(len(self.photos), len(turns))):
+            photo, (label, values) = self.photos[number % len(self.photos)], turns[number % len(turns)]
+            controls = as_tensors(painter.controls, values, place)
 
-        for number, photo in enumerate(self.photos):
-            given = shown_pictures(self.recipe, photo, number)
+            @torch.no_grad()
+            def paint(*images: Image, controls: tuple[Tensor, ...] = controls) -> Image:
+                given = torch.from_numpy(np.stack(images)).to(place)
+                painted: Image = model(given, torch.ones(1, device=place), *controls)[0].cpu().numpy()
+                return painted
+
+            given = shown_pictures(self.recipe, photo, number % len(self.photos))
             painted = paint(*given)
             answer = photo[: painted.shape[0], : painted.shape[1]]  # what is given may be cut to whole pixels
             x, y = quality.pixels(answer, place), quality.pixels(painted, place)
@@ -123,15 +138,24 @@ class Judge:
             with self._eyes():
                 styled, plain = quality.see(self.features, y), quality.see(self.features, x)
             one["structure_distance"] = quality.structure_distance(styled, plain)
-            grams.append(styled.grams)
-            if len(given) == 1 and number < STEADY_PICTURES and painted.shape == given[0].shape:
+            grams.setdefault(label if label in self.targets else ANYWHERE, []).append(styled.grams)
+            steady = number < max(STEADY_PICTURES, len(turns))
+            if len(given) == 1 and steady and painted.shape == given[0].shape:
                 one["flicker"] = quality.flicker(paint, given[0])
                 one["drift"] = quality.drift(paint, given[0])
             for name, value in one.items():
                 found.setdefault(name, []).append(value)
         figures = {name: float(np.mean(values)) for name, values in found.items()}
-        if self.target is not None:
-            figures["style_distance"] = quality.style_distance(grams, self.target)
+        if self.targets:
+            figures["style_distance"] = float(
+                np.mean(
+                    [
+                        quality.style_distance(paintings, self.targets[where])
+                        for where, paintings in grams.items()
+                        if where in self.targets
+                    ]
+                )
+            )
         if missing := self._asked() - figures.keys():
             raise UsageError(
                 "E_SETTING",
@@ -172,22 +196,21 @@ class Judge:
     def _asked(self) -> set[str]:
         return {self.settings.goal, *self.settings.least, *self.settings.most}
 
-    def _target(self) -> quality.StyleTarget | None:
-        works = style_of(self.recipe)
-        if works is None:
-            if "style_distance" in self._asked():
-                raise UsageError(
-                    "E_SETTING",
-                    "[quality] style_distance has no pictures to be measured to",
-                    f"the method {self.recipe.method} names none by a setting 'style'",
-                    'name them, [quality] style = ["paintings"]'
-                    + (
-                        ""
-                        if self.recipe.method in ANSWERS
-                        else "; or take the goal psnr_db to mend photographs"
-                    ),
-                )
-            return None
+    def _targets(self) -> dict[str, quality.StyleTarget]:
+        """Position of the controls -> what style distance is measured to there; ANYWHERE: at those without their
+        own."""
+        styles = styles_of(self.recipe)
+        if not styles and "style_distance" in self._asked():
+            raise UsageError(
+                "E_SETTING",
+                "[quality] style_distance has no pictures to be measured to",
+                f"the method {self.recipe.method} names none by a setting 'style'",
+                'name them, [quality] style = ["paintings"]'
+                + ("" if self.recipe.method in ANSWERS else "; or take the goal psnr_db to mend photographs"),
+            )
+        return {where: self._target(works) for where, works in styles.items()}
+
+    def _target(self, works: PictureSet) -> quality.StyleTarget:
         paths = find_pictures(works.pictures, "[quality] style")
         few = min(len(paths), MOST_STYLE_PICTURES)
         chosen = [paths[place * len(paths) // few] for place in range(few)]  # of a set of folders, of each
@@ -249,6 +272,16 @@ def style_of(recipe: Recipe) -> PictureSet | None:
         return named
     places = [place for place in ((named,) if isinstance(named, str) else named) if isinstance(place, str)]
     return PictureSet(tuple(places)) if places else None
+
+
+def styles_of(recipe: Recipe) -> dict[str, PictureSet]:
+    """Position of the controls -> the pictures that are its style: of `stargan`, each domain's own at the domain, and
+    none where it gives the photograph back. ANYWHERE: at every position, of all others. Empty: it has none."""
+    works, domains = style_of(recipe), getattr(recipe.objective, "domains", ())
+    if works is not None:
+        return {ANYWHERE: works}
+    own: dict[str, PictureSet] = {f"domain={domain.name}": domain for domain in domains}
+    return {DEFAULTS: domains[0], **own} if domains else {}
 
 
 def _photos(held_out: Sequence[Path], chosen: Quality) -> list[Image]:

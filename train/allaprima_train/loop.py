@@ -31,7 +31,7 @@ from .run import Run
 from .sheet import sheet
 from .state import State, numbers
 from .streams import Stream, batches, every_picture, unreadable
-from .team import Team, team
+from .team import Alone, Team, team
 from .transfer import begin_with, read_weights
 
 __all__ = ["Evaluation", "State", "Step", "train"]
@@ -79,7 +79,7 @@ def train(
     )
     with (
         Journal(run, first, settings.tracker) if together.rank == 0 else Silent() as journal,
-        told_at_the_end(journal, state, streams),
+        told_at_the_end(journal, state, streams, together),
     ):
         for text in told:
             journal.event(first, text)
@@ -125,16 +125,24 @@ def train(
 
 
 @contextmanager
-def told_at_the_end(journal: Journal | Silent, state: State, streams: Mapping[str, Stream]) -> Iterator[None]:
-    """Whatever ends the training: which pictures were skipped; of several processes, what the first of them read."""
+def told_at_the_end(
+    journal: Journal | Silent, state: State, streams: Mapping[str, Stream], together: Team
+) -> Iterator[None]:
+    """Whatever ends the training: which pictures were skipped, by any of the processes; after an error by this one,
+    because the others may not come to be asked."""
+    asked: Team = Alone()
     try:
         yield
+        asked = together
     finally:
-        if lost := unreadable(streams):
-            among = len(every_picture(streams))
-            names = ", ".join(map(str, lost))
+        read, lost = sorted(every_picture(streams)), set(unreadable(streams))
+        share = torch.tensor([float(path in lost) for path in read], device=asked.place)
+        asked.average([share])
+        if found := [path for path, skipped in zip(read, share.tolist(), strict=True) if skipped]:
             journal.event(
-                state.done, f"{len(lost)} of {among} pictures could not be read and were skipped: {names}"
+                state.done,
+                f"{len(found)} of {len(read)} pictures could not be read and were skipped: "
+                + ", ".join(map(str, found)),
             )
 
 

@@ -98,7 +98,8 @@ class Train:
     accumulate: Annotated[int, Ge(1)] = 1
     """Pieces in which a batch is computed before the step: 4 needs a quarter of the memory and does the same."""
     compile: bool = False
-    """Let torch compile the generator, half a minute at first: try whether it pays."""
+    """Let torch compile the generator, some minutes at first. benchmarks/compiled.py tells whether it pays; on two
+    processors it does not."""
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     """Where the curves are drawn. `wandb` works offline unless WANDB_MODE says otherwise; log.jsonl is always
     written."""

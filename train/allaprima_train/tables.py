@@ -136,7 +136,7 @@ class Culture:
 
 @dataclass(frozen=True)
 class Quality:
-    """Of a generator with controls, its paintings with their defaults are judged: of several domains the first."""
+    """Figures that decide: judge.py has the rules."""
 
     every: Annotated[int, Ge(0)] = 0
     """Steps between evaluations. 0: none; then the newest weights ship."""
@@ -145,7 +145,8 @@ class Quality:
     side: Annotated[int, Ge(96)] = 256
     """Their short side in pixels."""
     style: tuple[str, ...] | PictureSet = ()
-    """Pictures that `style_distance` is measured to. Empty: those that the method's setting `style` names."""
+    """Pictures that `style_distance` is measured to. Empty: those that the method's setting `style` names, or of
+    `stargan` each domain's own."""
     goal: Measure = "style_distance"
     """What the best snapshot is best in, among those that keep the bounds. `psnr_db` where there is a right
     answer."""

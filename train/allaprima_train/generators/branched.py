@@ -72,6 +72,10 @@ def beyond(x: Tensor) -> Tensor:
     enough to cut off what it makes of that: in plain skies it drew frames of 20 to 80 levels. Copies cost as much time
     as 16 pixels of margin, which are no longer needed (docs/performance.md).
     """
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        # torch 2.13 mistakes the memory order of this pad's gradient and stops in the middle of compiling
+        x = torch.cat([x[..., :1, :], x, x[..., -1:, :]], dim=-2)
+        return torch.cat([x[..., :1], x, x[..., -1:]], dim=-1)
     return F.pad(x, (1, 1, 1, 1), mode="replicate")
 
 
