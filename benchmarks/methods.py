@@ -1,6 +1,7 @@
 """Does a training method show its effect within a few hundred steps? A contact sheet to look at, and what it measures.
 
     python benchmarks/methods.py cyclegan --out runs/methods
+    python benchmarks/methods.py cyclegan --run runs/cyclegan       measures what `allaprima train` left there
 
 Trains the method's recipe on small crops of real pictures, by the loop that users train with, then paints photographs
 that it never saw: photograph above, paintings below, a row for each position of the generator's controls. Measured by
@@ -45,13 +46,11 @@ GRAMS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
 
 
 def main() -> None:
-    args = trained.arguments(__doc__, steps=300)
+    more = lambda parser: parser.add_argument("--run", type=Path, help="a finished run, instead of training")  # noqa: E731
+    args = trained.arguments(__doc__, steps=300, more=more)
     features = load_features()
-    recipe = shortened(args)
-    seen: list[Step] = []
-    began = time.perf_counter()
-    run = train(recipe, Run(args.out / args.recipe), on_step=seen.append)
-    seconds = time.perf_counter() - began
+    run, history = trained_anew(args) if args.run is None else (Run(args.run), {})
+    recipe = run.recipe()
     generator, _ = run.generator()
     photos = held_out()
     rows = painted(generator, photos)
@@ -65,9 +64,7 @@ def main() -> None:
             "what": trained.in_words(args.recipe, recipe),
             "machine": lines.machine(),
             "versions": lines.versions("torch"),
-            "seconds": round(seconds, 1),
-            "first": seen[0].terms,
-            "last": seen[-1].terms,
+            **history,
             "measured": {
                 label: measured(row, photos, features, wanted.get(label, wanted[""]))
                 for label, row in rows.items()
@@ -77,6 +74,15 @@ def main() -> None:
         },
         keep=args.keep,
     )
+
+
+def trained_anew(args: argparse.Namespace) -> tuple[Run, dict[str, Any]]:
+    """The run, and how long it took and what its losses were."""
+    seen: list[Step] = []
+    began = time.perf_counter()
+    run = train(shortened(args), Run(args.out / args.recipe), on_step=seen.append)
+    seconds = time.perf_counter() - began
+    return run, {"seconds": round(seconds, 1), "first": seen[0].terms, "last": seen[-1].terms}
 
 
 def shortened(args: argparse.Namespace) -> Recipe:

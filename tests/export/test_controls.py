@@ -90,7 +90,15 @@ def test_controls_are_turned_on_the_command_line(tinted: Exported, tmp_path: Pat
     Pictures.fromarray(trained.soft(61, 93)).save(tmp_path / "photo.png")
     answers = {}
     for number, chosen in enumerate(
-        ["tint=warm", "tint=cold:2", "tint=0,0.5", "tint=warm:0.5,cold:0.5", "code=1,2,3"]
+        [
+            "tint=warm",
+            "tint=cold:2",
+            "tint=0,0.5",
+            "tint=warm:0.5,cold:0.5",
+            "code=1,2,3",
+            "code=1",
+            "code=1,0,0",
+        ]
     ):
         out = tmp_path / f"{number}.png"
         command = ["run", str(tmp_path / "photo.png"), "--style", str(tinted.path), "--backend", "ort"]
@@ -103,6 +111,8 @@ def test_controls_are_turned_on_the_command_line(tinted: Exported, tmp_path: Pat
     assert apart("tint=warm", "tint=0,0.5") > 1
     assert 0 < apart("tint=warm", "tint=warm:0.5,cold:0.5") < apart("tint=warm", "tint=0,0.5")
     assert apart("tint=warm", "code=1,2,3") > 0
+    assert apart("code=1", "code=1,2,3") > 0
+    assert apart("code=1", "code=1,0,0") == 0  # the others stay as they are
     capsys.readouterr()
     assert main(["info", str(tinted.path)]) == 0
     assert "tint 0..1 for each of warm, cold, usually warm:1: mixture" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from allaprima_train.generators.branched import beyond
 from allaprima_train.generators.coarse_to_fine import CoarseToFine
 from allaprima_train.generators.controls import as_tensors
 from allaprima_train.generators.domains import DomainMobile
-from allaprima_train.generators.modulated import CODE, Modulated, ModulatedConv
+from allaprima_train.generators.modulated import CODE, WIDTH, Modulated, ModulatedConv
 from allaprima_train.objectives.adversarial import Clock, Pool, gradient_penalty, still
 from allaprima_train.objectives.painting import as_seen
 from allaprima_train.recipe import Train
@@ -146,7 +146,7 @@ def test_modulating_features_is_modulating_and_normalising_the_kernel() -> None:
     """The paper's form (Karras 2020, section 2.2): a kernel of its own for each picture."""
     layer = disturbed(ModulatedConv(4, 6, gain=2**0.5))
     assert isinstance(layer, ModulatedConv)
-    x, w = torch.randn(2, 4, 9, 11), torch.randn(2, CODE)
+    x, w = torch.randn(2, 4, 9, 11), torch.randn(2, WIDTH)
     with torch.no_grad():
         kernel, bias = layer.fold()
         for picture, scale, fast in zip(x, layer.style(w), layer(x, w), strict=True):

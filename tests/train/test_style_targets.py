@@ -1,4 +1,4 @@
-"""Several pictures of one style: which of them a painting is measured by."""
+"""Several pictures of one style: which of them a painting is measured by, and what code their paint has."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from allaprima_train import losses
 from allaprima_train.data import prepared
 from allaprima_train.features import Vgg19
 from allaprima_train.recipe import PictureSet
+from allaprima_train.style_codes import StyleCodes
 from allaprima_train.style_targets import StyleTargets, grams, levels, patches
 
 LAYERS = ("relu1_1", "relu2_1")
@@ -78,3 +79,33 @@ def test_patches_are_inside_the_picture_and_the_same_for_the_same_seed() -> None
     assert [one.tobytes() for one in cut] == [one.tobytes() for one in patches(picture, 5, 64, seed=3)]
     assert len({one.tobytes() for one in cut}) == 5
     assert patches(picture, 1, 500, seed=3)[0].size == (90, 90)  # no larger than the picture
+
+
+def seen(network: Vgg19, *pictures: Image.Image) -> dict[str, torch.Tensor]:
+    x = torch.from_numpy(np.stack([np.array(one) for one in pictures])).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        return network(x, LAYERS)
+
+
+def test_like_paint_has_like_codes_and_a_set_is_spread_as_chance_is(network: Vgg19) -> None:
+    shades = [(60 + 9 * n, 250 - 9 * n, (70 * n) % 256) for n in range(20)]
+    codes = StyleCodes(6, LAYERS, [seen(network, flat(shade)) for shade in shades])
+    found = torch.cat([codes(seen(network, flat(shade))) for shade in shades])
+    assert found.shape == (20, 6)
+    torch.testing.assert_close(found.mean(0), torch.zeros(6), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.T @ found / 20, torch.eye(6), atol=1e-2, rtol=0)
+    red, nearly, blue = (codes(seen(network, one)) for one in (RED, flat((216, 32, 32)), BLUE))
+    assert (red - nearly).norm() < 0.2 * (red - blue).norm()
+    assert torch.equal(codes(seen(network, RED)), red)  # nothing of it is chance
+
+
+def test_what_a_small_set_cannot_tell_is_left_to_chance(network: Vgg19) -> None:
+    alone = StyleCodes(24, LAYERS, [seen(network, RED)])
+    torch.manual_seed(1)
+    numbers = torch.randn(1, 24)
+    torch.manual_seed(1)
+    torch.testing.assert_close(alone(seen(network, BLUE)), numbers)
+    again = StyleCodes(24, LAYERS, [seen(network, BLUE, GREEN)])
+    again.load_state_dict(alone.state_dict())  # a resume's are those of the checkpoint
+    torch.manual_seed(1)
+    torch.testing.assert_close(again(seen(network, BLUE)), numbers)

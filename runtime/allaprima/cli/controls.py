@@ -1,6 +1,8 @@
 """`--control NAME=VALUE`: a style's own controls from the command line, by number or by what the numbers stand for.
 
-truncation=0.4      domain=outline      domain=ink:0.3,outline:0.7      domain=0.3,0,0.7
+truncation=0.4      domain=outline      domain=ink:0.3,outline:0.7      domain=0.3,0,0.7      code=1.5,-1
+
+Of many numbers without names the first are enough; the others stay as they are by default.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ STRENGTH = "strength"  # has an option of its own
 
 def control_values(controls: Sequence[Control], texts: Sequence[str]) -> dict[str, list[float]]:
     """What to give to `Stylizer.set`, which checks names and ranges. Raises UsageError E_USAGE for nonsense."""
-    labels = {control.name: control.labels for control in controls}
+    known_by_name = {control.name: control for control in controls}
     example = _example(controls)
     values = {}
     for text in texts:
@@ -29,10 +31,13 @@ def control_values(controls: Sequence[Control], texts: Sequence[str]) -> dict[st
         if not sign:
             raise _unreadable(text, "it has no '='", example)
         name = name.strip()
-        if name not in labels:
-            known = f"it has {', '.join(labels)}{settings.nearest(name, labels)}" if labels else "it has none"
+        if name not in known_by_name:
+            nearest = settings.nearest(name, known_by_name)
+            known = f"it has {', '.join(known_by_name)}{nearest}" if known_by_name else "it has none"
             raise _unreadable(text, f"the style has no control {name!r}: {known}", example)
-        values[name] = _numbers(text, value, labels[name], example)
+        control = known_by_name[name]
+        numbers = _numbers(text, value, control.labels, example)
+        values[name] = numbers if control.labels else [*numbers, *control.initial[len(numbers) :]]
     return values
 
 

@@ -1,13 +1,18 @@
 """`stylegan`: a frame generator with a style code, mapped, modulated, mixed and truncated (StyleGAN 2, Karras 2020).
 
-    generator       adversarial_weight * softplus(-D(G(x, z))) + structure_weight * structure
-                    + contrast_weight * |VGG(G) - VGG(x)| / |VGG(x)| + diversity_weight * diversity, plus steadiness
+    generator       adversarial_weight * softplus(-D(G(x, z))) + texture_weight * texture(G(x, c(y)), y)
+                    + structure_weight * structure + contrast_weight * |VGG(G) - VGG(x)| / |VGG(x)|
+                    + diversity_weight * diversity, plus steadiness
     discriminator   softplus(-D(y)) + softplus(D(G(x, z))) + r1_weight * |dD/dx|^2
 
-x is a photograph, y a crop of one of the paintings, z a code by chance. What in StyleGAN is a constant the
-convolutions begin with, is the frame here; so the code decides how to paint and not what. In the exported graph the
-code and the truncation are controls: a code that wanders paints every minute of a video differently, and nothing
-flickers.
+x is a photograph, y a crop of one of the paintings, z a code by chance, c(y) the code of what y's paint is like
+(style_codes.py), which is as likely as z. `texture` is the distance of VGG-19's Grams: a code asks for the strokes of
+the crops whose code it is. An adversary alone had some hundred steps to find out that codes may differ, and found the
+mean.
+
+What in StyleGAN is a constant the convolutions begin with, is the frame here; so the code decides how to paint and not
+what. In the exported graph the code and the truncation are controls: a code that wanders paints every minute of a
+video differently, and nothing flickers.
 
 As in the paper: mapping network, modulated and normalised kernels (modulated.py), style mixing, truncation towards
 the mean of w kept as a running average, logistic loss with lazy R1. Not: noise inputs (they flicker), path length
@@ -19,7 +24,7 @@ Its weights are a start for other trainings of the same network: `init_from`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -30,12 +35,13 @@ from torch import Tensor, nn
 from .. import losses
 from ..discriminators import Patches
 from ..features import VGG19, Vgg19
-from ..frame_model import paint
+from ..frame_model import paint, to_unit
 from ..generators import Generator
 from ..generators.modulated import CODE, Modulated
 from ..losses_gan import diversity, softplus
 from ..recipe import PictureSet
 from ..streams import unpaired
+from ..style_codes import StyleCodes
 from .adversarial import Clock, gradient_penalty, still
 from .painting import Steadiness, as_seen, inside, require_mobile, steady
 
@@ -45,7 +51,9 @@ if TYPE_CHECKING:
 __all__ = ["FEATURES", "StyleGan", "StyleGanSettings", "generator", "streams"]
 
 FEATURES = VGG19
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
 CONTENT_LAYER = "relu3_4"
+EXAMPLES = 192  # crops of the set that say how it differs, in the first seconds
 
 MEAN_RATE = 0.005  # of the running average of w, a step
 
@@ -56,9 +64,11 @@ class StyleGanSettings(Steadiness):
     """The paintings: the more they differ, the more there is for the code to choose from."""
     adversarial_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when the result still looks like a photograph."""
-    structure_weight: Annotated[float, Ge(0)] = 1.0
+    texture_weight: Annotated[float, Ge(0)] = 6.0
+    """Raise it for more of the paintings' strokes, and for codes that differ in them."""
+    structure_weight: Annotated[float, Ge(0)] = 2.0
     """Raise it when things can no longer be told apart."""
-    contrast_weight: Annotated[float, Ge(0)] = 2.0
+    contrast_weight: Annotated[float, Ge(0)] = 0.0
     """Raise it when paintings are pale: structure is blind to contrast, and a veil of one colour keeps all of it."""
     diversity_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when different codes look alike."""
@@ -91,12 +101,18 @@ class StyleGan:
         # first, and where most of these are empty silk the answer is a pale veil.
         discriminator = Patches(width=self.settings.discriminator_width)
         self.networks = nn.ModuleDict(
-            {"generator": painter, "discriminator": discriminator, "clock": Clock(recipe.train.accumulate)}
+            {
+                "generator": painter,
+                "discriminator": discriminator,
+                "codes": StyleCodes(CODE, LAYERS, self._examples(recipe)),
+                "clock": Clock(recipe.train.accumulate),
+            }
         )
         self.players = {"generator": painter, "discriminator": discriminator}
         chosen = self.settings
         self.weights = {
             "adversarial": chosen.adversarial_weight,
+            "texture": chosen.texture_weight,
             "structure": chosen.structure_weight,
             "contrast": chosen.contrast_weight,
             "diversity": chosen.diversity_weight,
@@ -107,29 +123,42 @@ class StyleGan:
         self.painted: Tensor | None = None  # of this step, for the discriminator's turn
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        works = inside(batch["style"], self.context)
         if player == "discriminator":
-            return self._found_out(inside(batch["style"], self.context))
+            return self._found_out(works)
         photo = batch["content"]
         painter, discriminator = cast(Generator, self.networks["generator"]), self.networks["discriminator"]
-        code, other = (torch.randn(len(photo), CODE).to(photo.device) for _ in range(2))
+        with torch.no_grad():
+            wanted = self.features(inside(photo, self.context), (CONTENT_LAYER,))[CONTENT_LAYER]
+            asked = self.features(works, LAYERS)
+        code, own = torch.randn(len(photo), CODE).to(photo.device), self.networks["codes"](asked)
         whole = photo.new_ones(1)  # truncation is for afterwards
         self._follow(code)
         mixed = as_seen(paint(painter, photo, controls=[self._mixed(code), whole]))
-        differently = paint(painter, photo, controls=[other, whole])
-        shown = inside(mixed, self.context)
+        raw = paint(painter, photo, controls=[own, whole])
+        shown, likewise = inside(mixed, self.context), inside(as_seen(raw), self.context)
         self.painted = shown.detach()
-        with torch.no_grad():
-            wanted = self.features(inside(photo, self.context), (CONTENT_LAYER,))[CONTENT_LAYER]
         with still(discriminator):
             scores = discriminator(shown)[-1]
-        found = self.features(shown, (CONTENT_LAYER,))[CONTENT_LAYER]
+        found, textures = self.features(shown, (CONTENT_LAYER,)), self.features(likewise, LAYERS)
+        contents = [found[CONTENT_LAYER], textures[CONTENT_LAYER]]
+        grams = [[losses.gram(seen[layer]) for layer in LAYERS] for seen in (textures, asked)]
         terms = {
             "adversarial": softplus(scores, real=True),
-            "structure": losses.structure(found, wanted),
-            "contrast": losses.relative(found, wanted),
-            "diversity": diversity(shown, inside(as_seen(differently), self.context), code, other),
+            "texture": losses.style(grams[0], grams[1]),
+            "structure": torch.stack([losses.structure(one, wanted) for one in contents]).mean(),
+            "contrast": torch.stack([losses.relative(one, wanted) for one in contents]).mean(),
+            "diversity": diversity(shown, likewise, code, own),
         }
-        return terms | steady(self.settings, painter, photo, differently, self.context, [other, whole])
+        return terms | steady(self.settings, painter, photo, raw, self.context, [own, whole])
+
+    @torch.no_grad()
+    def _examples(self, recipe: Recipe) -> Iterator[dict[str, Tensor]]:
+        """Features of the set's first crops, as the training cuts them."""
+        crops, place = streams(recipe)["style"], next(self.features.buffers()).device
+        for number in range(min(EXAMPLES, 8 * len(crops.pictures))):
+            crop = to_unit(crops[number][None].to(place))
+            yield self.features(inside(crop, self.context), LAYERS)
 
     @torch.no_grad()
     def _follow(self, code: Tensor) -> None:
