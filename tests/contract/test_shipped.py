@@ -27,7 +27,7 @@ SHIPPED = sorted(FOLDER.glob("*.prima"))
 LARGEST, LARGEST_TOGETHER = 3e6, 20e6
 MISSED_GRID_DB = {"tarot": 2.0}
 """Over the limit of 1 dB, and known: docs/quality.md has it. No worse than this."""
-MISSED_SKY_LEVELS = {"bluegreen": 10, "masters": 9, "scream": 16, "tarot": 11, "wave": 23}
+MISSED_SKY_LEVELS = {"bluegreen": 10, "masters": 9, "scream": 16, "tarot": 11, "wave": 12}
 """Over the limit of 8 levels: broad changes where a slope ends at the border, no lines."""
 
 

@@ -146,3 +146,18 @@ def test_a_folder_of_pictures_that_is_not_there_is_about_the_option(small_run: R
     with pytest.raises(InputError, match="no such folder") as caught:
         unseen(small_run.recipe(), tmp_path / "nowhere")
     assert caught.value.next.startswith("give --pictures")
+
+
+def test_kernels_in_fp16_add_up_to_what_they_did() -> None:
+    """Or a shuffle lays answers beside each other in a plain sky that are apart by rounding: a lattice."""
+    core = trained.traced("mobile", "nano-fine")
+    kernels = {node.input[1] for node in core.graph.node if node.op_type == "Conv"}
+    before, after = (
+        {one.name: numpy_helper.to_array(one).astype(np.float64) for one in made.graph.initializer}
+        for made in (core, half(core))
+    )
+    for name in kernels:
+        whole, rounded = before[name], after[name]
+        by_itself = np.abs((whole.astype(np.float16) - whole).sum((2, 3))).max()
+        assert np.abs((rounded - whole).sum((2, 3))).max() < 0.2 * by_itself
+        assert np.abs(rounded - whole).max() < 0.004 * np.abs(whole).max()
