@@ -467,7 +467,7 @@ def _licence(recipe: Recipe) -> Licence:
     )
 
 
-def _raise(weight: str, recipe: Recipe) -> str:
+def _remedy(weight: str, recipe: Recipe) -> str:
     """What to do about an artefact, of methods that can: a restoration has no such loss."""
     given = getattr(recipe.objective, weight, None)
     return "" if given is None else f"; raise {weight} in the recipe, it is {given:g}"
@@ -484,9 +484,11 @@ def _notes(
     if not photos:
         notes.append(f"parity was measured on {source}; give --pictures FOLDER")
     if grid is not None and not grid:
-        notes.append(f"the painting has a grid: {grid.line}{_raise('grid_weight', recipe)}")
+        notes.append(f"the painting has a grid: {grid.line}{_remedy('grid_weight', recipe)}")
     if border is not None and not border:
-        notes.append(f"the painting changes along its border: {border.line}{_raise('border_weight', recipe)}")
+        notes.append(
+            f"the painting changes along its border: {border.line}{_remedy('border_weight', recipe)}"
+        )
     absolute = [place for place in recipe.data.content if Path(place).is_absolute()]
     if absolute:
         notes.append(f"recipe.toml in the bundle names folders of this machine: {', '.join(absolute)}")

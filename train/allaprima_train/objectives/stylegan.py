@@ -42,6 +42,7 @@ from ..losses_gan import diversity, softplus
 from ..recipe import PictureSet
 from ..streams import unpaired
 from ..style_codes import StyleCodes
+from ..style_targets import grams
 from .adversarial import Clock, gradient_penalty, still
 from .painting import Steadiness, as_seen, inside, require_mobile, steady
 
@@ -142,10 +143,9 @@ class StyleGan:
             scores = discriminator(shown)[-1]
         found, textures = self.features(shown, (CONTENT_LAYER,)), self.features(likewise, LAYERS)
         contents = [found[CONTENT_LAYER], textures[CONTENT_LAYER]]
-        grams = [[losses.gram(seen[layer]) for layer in LAYERS] for seen in (textures, asked)]
         terms = {
             "adversarial": softplus(scores, real=True),
-            "texture": losses.style(grams[0], grams[1]),
+            "texture": losses.style(grams([textures], LAYERS), grams([asked], LAYERS)),
             "structure": torch.stack([losses.structure(one, wanted) for one in contents]).mean(),
             "contrast": torch.stack([losses.relative(one, wanted) for one in contents]).mean(),
             "diversity": diversity(shown, likewise, code, own),
