@@ -7,8 +7,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -129,3 +130,55 @@ def test_the_distance_between_sets_is_that_of_the_paper(monkeypatch: pytest.Monk
     assert found["kid"] == pytest.approx(float(within - 2 * kernel(x, y).mean()), abs=1e-3)
     assert found["kid_untouched"] < found["kid"]
     assert (found["squares_of_works"], found["squares"]) == (20, 20)
+
+
+def test_a_painted_face_is_taken_for_the_person_whose_photograph_is_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faces = imported("faces", monkeypatch)
+
+    class Window:
+        def __init__(self, left: int, right: int) -> None:
+            self.left, self.right = left, max(left, right)
+
+        def area(self) -> int:
+            return self.right - self.left
+
+        def intersect(self, other: Window) -> Window:
+            return Window(max(self.left, other.left), min(self.right, other.right))
+
+    class Recogniser:
+        """A face looks as bright as its picture is; where it is found, its darkest pixel says."""
+
+        def find(self, image: np.ndarray) -> list[Window]:
+            return [Window(int(image.min()), int(image.min()) + 10)]
+
+        def look(self, image: np.ndarray, window: Window) -> np.ndarray:
+            return np.full(1, image.max() / 100)
+
+    def face(person: str, brightest: int) -> faces.Face:
+        image = np.array([[[0, brightest]]], np.uint8)
+        return faces.Face(person, image, Window(0, 10), Recogniser().look(image, Window(0, 10)))
+
+    eyes = [face("one", 10), face("one", 40), face("other", 200)]
+    assert len(list(faces.seen(Recogniser(), "one", np.zeros((9, 17, 3), np.uint8)))) == 1
+
+    def measured(paint) -> dict:
+        painter = SimpleNamespace(paint=paint, network="none")
+        return faces.measure(painter, eyes, Recogniser())[0]
+
+    kept = measured(lambda image: image)
+    assert (kept["found"], kept["known"], kept["same"], kept["distance"]) == (1, 1, 1, 0)
+    assert (kept["faces"], kept["people"]) == (3, 2)
+    assert (kept["strangers"], kept["frames"]) == (1.75, 0.3)
+    brighter = measured(lambda image: image + np.array([4, 90], np.uint8))  # 100, 130 and 34 (it wraps)
+    assert brighter["found"] == 0  # windows 4 apart have 6 of 14 in common
+    assert brighter["known"] == pytest.approx(1 / 3, abs=1e-3)  # of the first only
+    assert brighter["same"] == 0
+
+
+def test_without_a_recogniser_of_faces_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = imported("faces", monkeypatch)
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    with pytest.raises(SystemExit, match="pip install --no-deps dlib-bin face_recognition_models"):
+        faces.Recogniser()
