@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from allaprima.kernels import rounded, to_fp16
 
 from .core import OUT
 
@@ -39,7 +40,7 @@ def half(core: onnx.ModelProto) -> onnx.ModelProto:
             # Weights beyond fp16 become infinite here, on purpose: parity then refuses the variant.
             with np.errstate(over="ignore", invalid="ignore"):
                 whole = numpy_helper.to_array(tensor)
-                values = _same_sums(whole) if tensor.name in kernels else whole.astype(np.float16)
+                values = (rounded(whole, to_fp16) if tensor.name in kernels else whole).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     floats = _floats(core)
     nodes: list[onnx.NodeProto] = []
@@ -73,21 +74,6 @@ def half(core: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return converted
-
-
-def _same_sums(kernel: NDArray[np.float32]) -> NDArray[np.float16]:
-    """(out, in, h, w) in fp16, the taps of each kernel adding up to what they did.
-
-    Kernels whose answers a shuffle lays beside each other add up to the same; rounded one by one they do not, and a
-    plain sky gets a lattice. The smallest tap, which fp16 tells most finely, takes what rounding the others left.
-    """
-    taps = kernel.reshape(*kernel.shape[:2], -1).astype(np.float64)
-    rounded = taps.astype(np.float16)
-    smallest = np.abs(rounded).argmin(-1)[..., None]
-    left = (taps - rounded).sum(-1, keepdims=True)
-    taken = np.take_along_axis(rounded, smallest, -1) + left
-    np.put_along_axis(rounded, smallest, taken.astype(np.float16), -1)
-    return rounded.reshape(kernel.shape)
 
 
 def _floats(core: onnx.ModelProto) -> set[str]:

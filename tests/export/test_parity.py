@@ -157,7 +157,7 @@ def test_kernels_in_fp16_add_up_to_what_they_did() -> None:
         for made in (core, half(core))
     )
     for name in kernels:
-        whole, rounded = before[name], after[name]
+        whole, found = before[name], after[name]
         by_itself = np.abs((whole.astype(np.float16) - whole).sum((2, 3))).max()
-        assert np.abs((rounded - whole).sum((2, 3))).max() < 0.2 * by_itself
-        assert np.abs(rounded - whole).max() < 0.004 * np.abs(whole).max()
+        assert np.abs((found - whole).sum((2, 3))).max() < 0.2 * by_itself
+        assert np.abs(found - whole).max() < 0.004 * np.abs(whole).max()
