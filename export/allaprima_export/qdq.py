@@ -1,7 +1,7 @@
 """QDQ graphs: int8 said with QuantizeLinear and DequantizeLinear around ordinary float operators.
 
-All quantizers of the table answer in this form, so what is done with their answers is written once: which layers are
-in int8, and taking some of them back to floating point.
+All quantizers of the table answer in this form, so what is done with their answers is written once: kernels that add up
+to what they did, which layers are in int8, and taking some of them back to floating point.
 """
 
 from __future__ import annotations
@@ -9,12 +9,36 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 import onnx
+from onnx import numpy_helper
+
+from allaprima.kernels import in_steps
 
 from .core import layer_names
 
-__all__ = ["behind_copies", "keep", "layers"]
+__all__ = ["adding_up", "behind_copies", "keep", "layers"]
 
 QUANTIZE, DEQUANTIZE, PAD = "QuantizeLinear", "DequantizeLinear", "Pad"
+
+
+def adding_up(quantized: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with each kernel rounded so that it adds up to what it did in `core`: quantizers round tap by tap, and a
+    plain area comes out another one. Kernels that are not there as int8 already (ModelOpt's) stay as they are."""
+    model = onnx.ModelProto()
+    model.CopyFrom(quantized)
+    weights = {tensor.name: tensor for tensor in core.graph.initializer}
+    ours = {tensor.name: tensor for tensor in model.graph.initializer}
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    originals = {node.name: node for node in core.graph.node if node.op_type == "Conv"}
+    for node in model.graph.node:
+        back = made_by.get(node.input[1]) if node.name in originals else None
+        if back is None or back.op_type != DEQUANTIZE or back.input[0] not in ours:
+            continue
+        kernels, whole = ours[back.input[0]], weights.get(originals[node.name].input[1])
+        if whole is not None and kernels.data_type == onnx.TensorProto.INT8:
+            steps = numpy_helper.to_array(ours[back.input[1]])
+            found = in_steps(numpy_helper.to_array(whole), steps)
+            kernels.CopyFrom(numpy_helper.from_array(found, kernels.name))
+    return model
 
 
 def behind_copies(quantized: onnx.ModelProto) -> onnx.ModelProto:

@@ -30,7 +30,7 @@ from allaprima.settings import nearest
 
 from .core import without_notes
 from .inside import Frame
-from .qdq import behind_copies
+from .qdq import adding_up, behind_copies
 
 __all__ = ["QUANTIZERS", "Quantizer", "quantize", "quantizer_version", "require_quantizer"]
 
@@ -54,7 +54,7 @@ def quantize(name: str, core: onnx.ModelProto, frames: Sequence[Frame]) -> onnx.
     copy.CopyFrom(core)  # ONNX Runtime's quantizer changes what it is given
     with _silent():
         quantized = row.make(copy, frames)
-    return behind_copies(without_notes(quantized))
+    return behind_copies(adding_up(without_notes(quantized), core))
 
 
 def require_quantizer(name: str) -> Quantizer:

@@ -84,6 +84,25 @@ def test_weights_have_a_scale_per_channel_and_biases_stay_floats(quantizer: str)
     assert made_by["paint"].op_type != "DequantizeLinear"  # what the picture is made of is not cut to 8 bits
 
 
+@pytest.mark.parametrize("quantizer", ["nncf", "nncf-symmetric", "ort"])
+def test_kernels_in_int8_add_up_to_what_they_did(quantizer: str) -> None:
+    """Or plain areas come out as others, and what a shuffle lays beside each other as a lattice."""
+    core, graph = trained.traced("mobile", "nano"), in_int8("mobile", "nano", installed(quantizer)).graph
+    before, after = (
+        {tensor.name: numpy_helper.to_array(tensor) for tensor in one.initializer}
+        for one in (core.graph, graph)
+    )
+    made_by = {name: node for node in graph.node for name in node.output}
+    whole = {node.name: before[node.input[1]] for node in core.graph.node if node.op_type == "Conv"}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == len(whole)
+    for node in convolutions:
+        kernels, scale = (after[name] for name in made_by[node.input[1]].input[:2])
+        steps = scale.reshape(-1, 1).astype(np.float64)
+        off = (kernels.astype(np.float64) * steps[..., None, None] - whole[node.name]).sum((2, 3))
+        assert (np.abs(off) <= 0.501 * steps).all()
+
+
 @pytest.mark.parametrize("quantizer", ["nncf-symmetric", "ort", "modelopt"])
 def test_what_is_made_for_tensorrt_has_no_zero_points(quantizer: str) -> None:
     graph = in_int8("mobile", "nano", installed(quantizer)).graph

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from allaprima.kernels import rounded, to_bf16, to_fp16
+from allaprima.kernels import in_steps, rounded, to_bf16, to_fp16
 
 
 @pytest.mark.parametrize(("to", "step"), [(to_bf16, 2.0**-8), (to_fp16, 2.0**-11)])
@@ -34,3 +34,21 @@ def test_bf16_is_that_of_torch():
     values = np.random.default_rng(1).normal(0, 100, 10_000).astype(np.float32)
     expected = torch.from_numpy(values).bfloat16().double().numpy()
     assert np.array_equal(to_bf16(values.astype(np.float64)), expected)
+
+
+def test_kernels_of_whole_steps_add_up_to_half_a_step():
+    kernels = np.random.default_rng(2).normal(0, 0.1, (16, 8, 3, 3)).astype(np.float32)
+    step = (np.abs(kernels).max((1, 2, 3)) / 127).astype(np.float32)
+    found = in_steps(kernels, step)
+    back = found * step[:, None, None, None].astype(np.float64)
+    assert found.dtype == np.int8
+    assert (np.abs((back - kernels).sum((2, 3))) <= 0.5001 * step[:, None]).all()
+    assert (np.abs(back - kernels) <= 1.0001 * step[:, None, None, None]).all()
+    changed = found != np.rint(kernels / step[:, None, None, None])
+    assert 0.02 < changed.mean() < 0.2, "most taps go where they are nearest"
+
+
+def test_whole_steps_end_where_eight_bits_do():
+    kernels = np.full((1, 1, 3, 3), 127.4, np.float32)  # nine of 0.4 left: four more would be 128
+    assert (in_steps(kernels, np.ones(1, np.float32)) == 127).all()
+    assert (in_steps(-kernels, np.ones(1, np.float32)) == -127).all()
