@@ -376,6 +376,18 @@ class Manifest:
     files: dict[str, FileRecord] = field(default_factory=dict)
     """Every file of the bundle but manifest.json. Empty inside an ONNX file."""
 
+    @property
+    def styles(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        """What it paints: label -> values of the control that chooses it; "" -> {} where there is nothing to choose."""
+        control = next((one for one in self.controls if one.labels), None)
+        if control is None:
+            return {"": {}}
+        chosen = range(len(control.labels))
+        return {
+            label: {control.name: tuple(float(place == other) for other in chosen)}
+            for place, label in enumerate(control.labels)
+        }
+
     def __post_init__(self) -> None:
         """What no single field can know. ValueError in the words of the file, for `from_json` to pass on."""
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def contact_sheet(
     *,
     on_style: Callable[[str], None] = lambda name: None,
 ) -> Pictures.Image:
-    """`photos` (H, W, 3) uint8 RGB in rows, the photograph and its paintings by each of `styles` in columns.
+    """`photos` (H, W, 3) uint8 RGB in rows, the photograph and its paintings by each of `styles` in columns; one
+    photograph and its paintings in as many rows as make the sheet about square. Of a bundle that holds several styles
+    each has its own place.
 
     `on_style` hears which is next. Raises what opening and painting raise.
     """
@@ -36,8 +39,24 @@ def contact_sheet(
     for name, path in styles.items():
         on_style(name)
         with Stylizer.open(path) as stylizer:
-            columns[name] = [stylizer.paint(photo) for photo in small]
-    return in_columns(columns)
+            for label, values in stylizer.bundle.manifest.styles.items():
+                stylizer.set(**values)
+                columns[f"{name} {label}".strip()] = [stylizer.paint(photo) for photo in small]
+    if len(photos) > 1:
+        return in_columns(columns)
+    names, side = list(columns), math.ceil(math.sqrt(len(columns)))
+    rows = [names[first : first + side] for first in range(0, len(names), side)]
+    return _stacked([in_columns({name: columns[name] for name in row}) for row in rows])
+
+
+def _stacked(sheets: Sequence[Pictures.Image]) -> Pictures.Image:
+    """One under the other."""
+    size = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
+    whole, top = Pictures.new("RGB", size, _PAPER), 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, top))
+        top += sheet.height
+    return whole
 
 
 def in_columns(columns: Mapping[str, Sequence[Image]]) -> Pictures.Image:

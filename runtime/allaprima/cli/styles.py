@@ -1,7 +1,7 @@
 """The styles that can be given by name: those that ship, and your own in ALLAPRIMA_STYLES.
 
 With --sheet, a contact sheet of all of them: the photograph that ships with the package, or yours (--on), and how
-each style paints it, none wider or higher than 640 pixels.
+each style paints it, none wider or higher than 640 pixels; of a bundle that holds several styles, each.
 """
 
 from __future__ import annotations
