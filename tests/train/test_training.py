@@ -169,6 +169,37 @@ def test_starting_over_keeps_nothing_of_the_run_before(
     assert len(run.log_file.read_text().splitlines()) == 1
 
 
+def test_two_trainings_in_one_folder_are_one_too_many(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    """They would write over each other's checkpoints, and what came out would be neither's."""
+    run = Run(tmp_path / "run")
+    train(recipe(), run, features=features, stop_at=2)
+
+    def contents() -> dict[Path, bytes]:  # TensorBoard writes when it likes
+        return {file: file.read_bytes() for file in run.folder.iterdir() if file.is_file()}
+
+    def another(step: Step) -> None:
+        before = contents()
+        for resume in (False, True):
+            with pytest.raises(OutputError, match="another training goes on there"):
+                train(recipe(), run, features=features, resume=resume)
+        assert contents() == before
+
+    train(recipe(), run, features=features, resume=True, stop_at=3, on_step=another)
+    train(recipe(), run, features=features, resume=True, stop_at=4)
+    assert run.load_checkpoint()[1]["step"] == 4
+    assert not list(run.folder.glob(".*"))
+
+
+def test_a_run_where_a_file_is_says_so(recipe: Recipes, features: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(OutputError, match="run") as caught:
+        train(recipe(), Run(tmp_path / "run"), features=features)
+    assert caught.value.code != "E_OUTPUT_BUSY"
+    assert (tmp_path / "run").read_text() == "mine"
+
+
 def test_a_resume_with_another_recipe_is_refused_and_names_what_differs(
     recipe: Recipes, features: Path, tmp_path: Path
 ) -> None:

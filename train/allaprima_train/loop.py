@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -57,71 +57,75 @@ def train(
     (`train.learning_rate`); what they change is recorded in the run. Started by torchrun, this is one process of
     several: team.py.
 
-    Raises UsageError E_SETTING for a recipe that is not the run's, InputError, OutputError, and QualityError
+    Raises UsageError E_SETTING for a recipe that is not the run's, InputError, OutputError (E_OUTPUT_BUSY where another
+    training goes on in that folder), and QualityError
     E_TRAIN_NAN when a loss is no longer a number: the last checkpoint stays as it was.
     """
     changes = run.changed_by(recipe, may_change) if resume else {}
     together = team(device)
     torch.manual_seed(recipe.seed)
     state, streams, judge, told = prepared(recipe, together, features, afresh=not resume)
-    if resume:
-        changes |= state.load(run)
-        if together.rank == 0:
-            run.change(recipe, changes, state.done)
-    elif together.rank == 0:
-        run.begin(recipe)
-    _, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
+    with run.alone() if together.rank == 0 else nullcontext():
+        if resume:
+            changes |= state.load(run)
+            if together.rank == 0:
+                run.change(recipe, changes, state.done)
+        elif together.rank == 0:
+            run.begin(recipe)
+        _, held_out = split(find_pictures(recipe.data.content), recipe.data.held_out, recipe.seed)
 
-    first, settings = state.done, recipe.train
-    last = min(settings.steps, stop_at or settings.steps)
-    samples = batches(
-        streams, settings.batch, first, last, recipe.data.workers, share=(together.rank, together.size)
-    )
-    with (
-        Journal(run, first, settings.tracker) if together.rank == 0 else Silent() as journal,
-        told_at_the_end(journal, state, streams, together),
-    ):
-        for text in told:
-            journal.event(first, text)
-        if recipe.quality.steer and not resume:
-            journal.event(first, rule(recipe.quality))
-        began = time.perf_counter()
-        for step, sampled in enumerate(samples, start=first):
-            if judge is not None and judge.exhausted(state.remembered):
-                break  # a resume of what had stopped early
-            learning_rate = state.rate
-            terms, norms = state.step(to_batch(sampled, together.place))
-            done = step + 1
-            if done % settings.log_every == 0 or done == last or done == 1:
-                rate = (done - first) * settings.batch / (time.perf_counter() - began)
-                values = numbers(state.shared(terms), done)
-                report = Step(
-                    done, settings.steps, state.weighted(values), values, learning_rate, rate, norms
-                )
-                journal.step(report)
-                if together.rank == 0:
-                    on_step(report)
-            evaluation = None
-            if judge is not None and (done % recipe.quality.every == 0 or done == settings.steps):
-                numbers(state.shared(terms), done)
-                measured = judge.measure(state.average.module) if together.rank == 0 else {}
-                evaluation = judge.judge(done, together.from_first(measured), state.factors, state.remembered)
-                journal.evaluation(evaluation, state.factors)
-            if evaluation is not None or done % settings.save_every == 0 or done == last:
-                numbers(state.shared(terms), done)
-                newest = judge is None or "best" not in state.remembered
-                state.save(run, weights=newest if evaluation is None else evaluation.best)
-            stops = evaluation is not None and evaluation.stop
-            if together.rank == 0 and (done % settings.sample_every == 0 or done == last or stops):
-                journal.sample(done, sheet(recipe, state.average.module, held_out))
-            if evaluation is not None and together.rank == 0:
-                on_evaluation(evaluation)
-            if stops:
-                journal.event(
-                    done, f"stopped: {recipe.quality.patience} evaluations without a better snapshot"
-                )
-                break
-    return run
+        first, settings = state.done, recipe.train
+        last = min(settings.steps, stop_at or settings.steps)
+        samples = batches(
+            streams, settings.batch, first, last, recipe.data.workers, share=(together.rank, together.size)
+        )
+        with (
+            Journal(run, first, settings.tracker) if together.rank == 0 else Silent() as journal,
+            told_at_the_end(journal, state, streams, together),
+        ):
+            for text in told:
+                journal.event(first, text)
+            if recipe.quality.steer and not resume:
+                journal.event(first, rule(recipe.quality))
+            began = time.perf_counter()
+            for step, sampled in enumerate(samples, start=first):
+                if judge is not None and judge.exhausted(state.remembered):
+                    break  # a resume of what had stopped early
+                learning_rate = state.rate
+                terms, norms = state.step(to_batch(sampled, together.place))
+                done = step + 1
+                if done % settings.log_every == 0 or done == last or done == 1:
+                    rate = (done - first) * settings.batch / (time.perf_counter() - began)
+                    values = numbers(state.shared(terms), done)
+                    report = Step(
+                        done, settings.steps, state.weighted(values), values, learning_rate, rate, norms
+                    )
+                    journal.step(report)
+                    if together.rank == 0:
+                        on_step(report)
+                evaluation = None
+                if judge is not None and (done % recipe.quality.every == 0 or done == settings.steps):
+                    numbers(state.shared(terms), done)
+                    measured = judge.measure(state.average.module) if together.rank == 0 else {}
+                    evaluation = judge.judge(
+                        done, together.from_first(measured), state.factors, state.remembered
+                    )
+                    journal.evaluation(evaluation, state.factors)
+                if evaluation is not None or done % settings.save_every == 0 or done == last:
+                    numbers(state.shared(terms), done)
+                    newest = judge is None or "best" not in state.remembered
+                    state.save(run, weights=newest if evaluation is None else evaluation.best)
+                stops = evaluation is not None and evaluation.stop
+                if together.rank == 0 and (done % settings.sample_every == 0 or done == last or stops):
+                    journal.sample(done, sheet(recipe, state.average.module, held_out))
+                if evaluation is not None and together.rank == 0:
+                    on_evaluation(evaluation)
+                if stops:
+                    journal.event(
+                        done, f"stopped: {recipe.quality.patience} evaluations without a better snapshot"
+                    )
+                    break
+        return run
 
 
 @contextmanager

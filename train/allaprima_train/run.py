@@ -17,15 +17,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from allaprima.errors import InputError, UsageError
-from allaprima.files import write_error, write_whole
+from allaprima.errors import InputError, OutputError, UsageError
+from allaprima.files import Lock, write_error, write_whole
 
 from .objectives import shipped_generator
 from .recipe import Recipe, differences, load_recipe, to_toml
@@ -99,6 +100,30 @@ class Run:
                 "name the folder that `allaprima train` wrote, runs/NAME",
             )
         return load_recipe(self.recipe_file)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else trains into this folder meanwhile: two would write over each other's checkpoints, and what came
+        out would be neither's. Raises OutputError E_OUTPUT_BUSY where somebody does."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:  # a file of that name among others
+            raise write_error(self.folder, error) from error
+        try:
+            lock = Lock(self.folder / ".lock")
+        except FileExistsError:
+            raise OutputError(
+                "E_OUTPUT_BUSY",
+                f"cannot train in {self.folder}",
+                "another training goes on there",
+                "wait for it, or name another folder with --out",
+            ) from None
+        except OSError as error:
+            raise write_error(self.folder, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def begin(self, recipe: Recipe) -> None:
         """Make the folder and write the recipe as used. What an earlier run left in it goes: whoever resumes or
