@@ -126,7 +126,7 @@ def test_only_a_mobile_generator_is_pruned_and_never_made_larger() -> None:
         prune(strong(Size(8, 16, 1, half=4)), Size(8, 16, 1), [photo()])
 
 
-def test_a_kernel_in_int8_has_255_steps_per_channel_and_passes_its_gradient() -> None:
+def test_a_kernel_in_int8_has_255_steps_per_channel_adds_up_and_passes_its_gradient() -> None:
     kernel = torch.randn(4, 3, 3, 3) * torch.tensor([1, 10, 0.1, 0]).view(4, 1, 1, 1)
     kernel.requires_grad_(True)
     held = int8_kernel(kernel)
@@ -134,7 +134,8 @@ def test_a_kernel_in_int8_has_255_steps_per_channel_and_passes_its_gradient() ->
     for channel in range(3):
         steps = held[channel].detach() / scale[channel]
         assert torch.allclose(steps, steps.round(), atol=1e-3)
-        assert (held[channel] - kernel[channel]).abs().max() <= scale[channel] * 0.501
+        assert (held[channel] - kernel[channel]).abs().max() <= scale[channel] * 1.001
+        assert (held[channel] - kernel[channel]).sum((1, 2)).abs().max() <= scale[channel] * 0.501
     assert not held[3].any()
     held.sum().backward()
     assert torch.equal(kernel.grad[:3], torch.ones(3, 3, 3, 3))  # type: ignore[index]
@@ -164,7 +165,7 @@ def test_training_for_int8_makes_int8_nearer() -> None:
     wanted = paint(cast(Generator, wanted_of), x).detach()
     ranges = Ranges(network)
     steps, warm = 120, 20
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-4)
     rate = torch.optim.lr_scheduler.LambdaLR(  # from an optimum, Adam's first full steps would lead away
         optimiser, lambda n: min((n + 1) / warm, (1 + np.cos(np.pi * n / steps)) / 2)
     )
@@ -177,7 +178,7 @@ def test_training_for_int8_makes_int8_nearer() -> None:
         optimiser.step()
         rate.step()
         distances.append(distance.item())
-    assert distances[-1] < 0.85 * distances[0]
+    assert np.mean(distances[-10:]) < 0.85 * distances[0]  # a tap that goes the other way is a step
 
 
 def test_the_pupil_comes_nearer_to_its_teacher(distilling: Callable[..., Recipe], features: Path) -> None:

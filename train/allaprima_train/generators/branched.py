@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from allaprima.kernels import in_steps
+
 __all__ = [
     "BranchedConv",
     "FoldingConv",
@@ -80,13 +82,14 @@ def beyond(x: Tensor) -> Tensor:
 
 
 def int8_kernel(kernel: Tensor) -> Tensor:
-    """(out, in, 3, 3) rounded to 8 bits per output channel, symmetric: what a quantizer makes of it, still float.
+    """(out, in, 3, 3) rounded to 8 bits per output channel, symmetric, as export rounds it; still float.
 
     The gradient passes the rounding as if it were not there (the straight-through estimator, Bengio 2013).
     """
-    scale = kernel.detach().abs().amax((1, 2, 3)).clamp(min=1e-12) / 127
-    zero = torch.zeros_like(scale, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(kernel, scale, zero, 0, -127, 127)
+    whole = kernel.detach()
+    scale = whole.abs().amax((1, 2, 3)).clamp(min=1e-12) / 127
+    steps = torch.from_numpy(in_steps(whole.cpu().numpy(), scale.cpu().numpy())).to(whole)
+    return kernel + (steps * scale[:, None, None, None] - whole)
 
 
 class BranchedConv(FoldingConv):
