@@ -1,6 +1,7 @@
 """Planes at the edges: the exported graph against its slow twin in torch, in every coding and size."""
 
 from functools import cache
+from importlib import import_module
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import trained
 from onnx import TensorProto, helper, numpy_helper
 
 from allaprima import backends
+from allaprima.kernels import to_bf16
 from allaprima.metrics import compare
 from allaprima.onnx_file import with_weights
 from allaprima.planes import BT601, BT2020, LIMITED_BT709, Coding, Planes, rules
@@ -245,3 +247,23 @@ def test_blacker_than_black_is_seen_as_black() -> None:
     unclipped = expected.y[:32] > 13 * veil + 1
     assert np.abs(painted.y[:32].astype(int) - expected.y[:32])[unclipped].max() <= 13 * veil + 1
     assert np.array_equal(painted.u, expected.u)
+
+
+def test_kernels_that_are_computed_from_constants_are_rounded_to_bf16_with_their_sums() -> None:
+    """Both ends are products with the colour matrix: left to OpenVINO, what the last one lays beside each other in a
+    plain sky would be apart by rounding."""
+    core = pytest.importorskip("openvino").Core()
+    runner = import_module("allaprima.backends.openvino")
+    before, after = (core.read_model(model("nano-fine")) for _ in range(2))
+    runner._round(after)
+    kernels = [
+        [node.input_value(1) for node in graph.get_ops() if node.get_type_name() == "Convolution"]
+        for graph in (before, after)
+    ]
+    assert {kernel.get_node().get_type_name() for kernel in kernels[0]} != {"Constant"}
+    for whole, found in zip(*kernels, strict=True):
+        exact, held = runner._floats(whole), found.get_node().get_data()
+        assert np.array_equal(to_bf16(held.astype(np.float64)), held)
+        off = np.abs((held.astype(np.float64) - exact).sum((2, 3)))
+        by_itself = np.abs((to_bf16(exact.astype(np.float64)) - exact).sum((2, 3)))
+        assert off.mean() < by_itself.mean() / 5

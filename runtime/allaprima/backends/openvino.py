@@ -133,17 +133,36 @@ def _capabilities(device: str) -> list[str]:
 
 def _round(graph: Any) -> None:
     """The graph's kernels in bf16 already, each adding up to what it did, so that OpenVINO has nothing to round, and a
-    plain sky gets no lattice. Kernels of int8, which are not float32 constants, stay as they are."""
+    plain sky gets no lattice. Kernels of int8 stay as they are."""
     from openvino import op
 
     for node in graph.get_ops():
-        if node.get_type_name() not in ("Convolution", "GroupConvolution"):
-            continue
-        kernel = node.input_value(1)
-        source = kernel.get_node()
-        if source.get_type_name() == "Constant" and source.get_element_type().to_string() == "f32":
-            values = rounded(source.get_data(), to_bf16).astype(np.float32)
-            node.input(1).replace_source_output(op.Constant(values).output(0))
+        if node.get_type_name() in ("Convolution", "GroupConvolution"):
+            kernel = _floats(node.input_value(1))
+            if kernel is not None:
+                found = rounded(kernel, to_bf16).astype(np.float32)
+                node.input(1).replace_source_output(op.Constant(found).output(0))
+
+
+def _floats(output: Any) -> NDArray[np.float32] | None:
+    """What a kernel is: a constant, or what is computed from such, as at the edges of planes. None where it is not one
+    of floats, or is computed from a picture."""
+    import openvino
+
+    nodes, todo = [], [output.get_node()]
+    while todo:
+        nodes.append(todo.pop())
+        todo += [given.get_source_output().get_node() for given in nodes[-1].inputs()]
+    for node in nodes:
+        constant = node.get_type_name() == "Constant"
+        if not (constant or node.inputs()) or (
+            constant and node.get_element_type().to_string() not in ("f32", "i64")
+        ):
+            return None
+    if len(nodes) == 1:
+        return np.asarray(nodes[0].get_data())
+    computed = _core().compile_model(openvino.Model([output], []), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return np.asarray(computed([])[0])
 
 
 def _hint(capabilities: list[str], precision: str) -> str:
