@@ -1,6 +1,6 @@
 """`restore`: photographs that something went wrong with, and the same ones before it did.
 
-    loss = pixel_weight * pixels + detail_weight * detail + colour_weight * colours
+    loss = pixel_weight * pixels + detail_weight * detail + colour_weight * colours + grid_weight * grid
 
 Pairs are made, not found: `degrade.py` spoils good photographs by settings, each crop by its own number. What a network
 was not shown it does not mend, and it mends best what it was shown alone; so there is a recipe for each fault, and one
@@ -9,8 +9,9 @@ may name several. A generator of size -x2 or -x4 is given the picture that many 
 Pixels are compared by Charbonnier's distance (Lai 2017): among equally likely answers it takes the middle one, not the
 mean, which is grey and soft. `detail` is the same on a Laplacian, so that an edge in the wrong place costs more than a
 wall of a slightly wrong tone. `colours` compares what is left of them without lightness, a rare colour weighing more
-than a grey: of all that a thing without colour may have been, the middle is brown. No feature network and no adversary:
-they would invent, and flicker while they do; and without them a step takes a quarter of the time.
+than a grey: of all that a thing without colour may have been, the middle is brown. `grid` is what of the difference
+repeats with the network's stride: too little for the others to see, and there in every picture. No feature network and
+no adversary: they would invent, and flicker while they do; and without them a step takes a quarter of the time.
 
 Unlike a style, a restoration has no reason to hide anything along the border; with `[data] context = 0` the losses see
 the border as it will be at run time, with its repeated edge pixels.
@@ -59,6 +60,8 @@ class RestoreSettings:
     colour_weight: Annotated[float, Ge(0)] = 0.0
     """For pictures without colour. Raise it when they come back pale, after making sure that what the network is shown
     tells the colours: a film's own frames do, varied photographs do not."""
+    grid_weight: Annotated[float, Ge(0)] = 0.0
+    """Raise it when `allaprima export` measures a grid."""
 
 
 class Spoiled:
@@ -110,6 +113,7 @@ class Restore:
             "pixels": self.settings.pixel_weight,
             "detail": self.settings.detail_weight,
             "colours": self.settings.colour_weight,
+            "grid": self.settings.grid_weight,
         }
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -122,4 +126,6 @@ class Restore:
         }
         if self.settings.colour_weight:
             terms["colours"] = losses.tints(as_seen(restored), wanted)
+        if self.settings.grid_weight:
+            terms["grid"] = losses.grid(restored - wanted, generator.stride * generator.scale)
         return terms
