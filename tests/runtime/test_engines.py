@@ -356,8 +356,9 @@ def test_every_shipped_variant_really_compiles_for_every_card(
     cache: Cache, rtx: Vendor, bundle: Bundle, variant: Any, sm: int
 ) -> None:
     height, width = variant.fixed or (720, 1280)
+    sides = {"height": height, "width": width, "half_height": height // 2, "half_width": width // 2}
     shapes: dict[str, Any] = {
-        name: tuple({"height": height, "width": width}.get(str(side), side) for side in shape)
+        name: tuple(sides.get(str(side), side) for side in shape)
         for name, (shape, _) in takes(bundle, variant).items()
     }
     model = bundle.read(variant.file)
