@@ -1,6 +1,6 @@
 """Does one know who it is, when a face is painted at strength 1?
 
-    pip install --no-deps dlib-bin face_recognition_models   # 100 MB; the licences of both allow all uses
+    pip install --no-deps dlib-bin face_recognition_models   # 100 MB; Boost's licence and CC0
     python benchmarks/faces.py                               # every style that ships
     python benchmarks/faces.py runs/wave ../shared/data/peers/wave.onnx --sheet faces.png
 
@@ -9,7 +9,7 @@ moves) and `chaplin`, in each the largest face that dlib's frontal detector (Dal
 recogniser, 128 numbers to a face (King 2017): by its own documentation two pictures nearer than 0.6 are of one person.
 It learned from photographs, and has never seen a painting.
 
-    found      share of the faces that the detector finds in the painting, too (half of either window in common)
+    found      share of the faces that the detector finds in the painting, too (intersection over union 0.5)
     known      share whose painting is nearer to that person's photographs than to anybody else's
     same       share nearer than 0.6 to the photograph that was painted
     distance   to that photograph, the mean; beside it that of different people's photographs (`strangers`) and that of
@@ -27,17 +27,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from itertools import combinations, islice
-from pathlib import Path
 from typing import Any
 
 import flicker
 import lines
 import numpy as np
-from painters import Painter, opened
-from quality import looks, recipe_of
+from looks import add_styles, every_look
+from painters import Painter
 
 from allaprima import open_source
-from allaprima.bundle import styles
 from allaprima.demo import PHOTOGRAPH
 from allaprima.errors import AllaPrimaError
 from allaprima.frame import Image
@@ -86,27 +84,20 @@ def main() -> None:
     args = _arguments()
     recogniser = Recogniser()
     faces = [face for person, image in pictures() for face in seen(recogniser, person, image)]
-    if not faces:
-        sys.exit(f"cannot measure: no face is in {lines.SHARED}")
+    if {face.person for face in faces} != {"astronaut", *PHOTOS, *CLIPS}:
+        sys.exit(f"cannot measure: not everybody is in {lines.SHARED}")
     columns: dict[str, Sequence[Image]] = {"photograph": [portrait(face, face.image) for face in faces]}
-    for what in args.styles or list(styles()):
-        for way in looks(recipe_of(what), None):
-            with opened(what, controls=way.controls, precision=args.precision) as painter:
-                figures, paintings = measure(painter, faces, recogniser)
-            name = f"{painter.name} {way.label}".strip()
-            lines.report("faces", {"name": name, "precision": args.precision, **figures}, keep=args.keep)
-            columns[name] = [portrait(*pair) for pair in zip(faces, paintings, strict=True)]
+    for name, painter, _ in every_look(args.styles, args.precision):
+        figures, paintings = measure(painter, faces, recogniser)
+        lines.report("faces", {"name": name, "precision": args.precision, **figures}, keep=args.keep)
+        columns[name] = [portrait(*pair) for pair in zip(faces, paintings, strict=True)]
     if args.sheet:
         in_columns(columns).save(args.sheet)
 
 
 def _arguments() -> argparse.Namespace:
     parser = lines.arguments(__doc__)
-    parser.add_argument(
-        "styles", nargs="*", metavar="STYLE", help="names, bundles, run folders, a peer's .onnx"
-    )
-    parser.add_argument("--precision", default="fp32", help="of bundles (default: fp32)")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="faces and paintings side by side")
+    add_styles(parser)
     return parser.parse_args()
 
 

@@ -31,8 +31,8 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,11 @@ import lines
 import numpy as np
 import sets
 import torch
-from painters import Painter, opened
+from looks import add_styles, every_look
+from painters import Painter
 from PIL import Image as Pictures
 from torch import Tensor
 
-from allaprima.bundle import styles
 from allaprima.errors import AllaPrimaError
 from allaprima.frame import Image
 from allaprima.metrics import compare, ssim_structure
@@ -56,11 +56,8 @@ from allaprima_train import quality
 from allaprima_train.culture import score
 from allaprima_train.data import read_picture
 from allaprima_train.features import load_features
-from allaprima_train.judge import style_of
 from allaprima_train.objectives import shown_pictures
-from allaprima_train.objectives.mixture import MixtureSettings
 from allaprima_train.recipe import PictureSet, Recipe
-from allaprima_train.run import Run
 
 GOAL_GMAC = 9.4  # a fifteenth of the peers' 142
 PEERS = {"wave": (0.317, 0.032), "the_scream": (0.264, 0.057)}
@@ -71,33 +68,18 @@ STEADY = 2  # photographs that drift is measured on
 MOST = 8  # works, evenly taken, whose Grams are averaged: each is looked at in four sizes
 
 
-@dataclass(frozen=True)
-class Look:
-    """One way in which a style paints, and what it is compared with."""
-
-    label: str
-    """Empty where there is one way only."""
-    controls: tuple[str, ...]
-    """As `allaprima run --control` takes them."""
-    pictures: PictureSet | None
-    """The style's; None: there is none, or nobody said which."""
-
-
 def main() -> None:
     args = _arguments()
     torch.set_num_threads(args.threads)
     panel = Panel(args)
     rows: list[dict[str, Any]] = []
     columns: dict[str, Sequence[Image]] = {"photograph": panel.photos}
-    for what in args.styles or list(styles()):
-        for look in looks(recipe_of(what), args.style):
-            controls = [*look.controls, *args.control]
-            with opened(what, controls=controls, precision=args.precision, threads=args.threads) as painter:
-                measured, paintings = measure(painter, look.pictures, panel)
-            name = f"{painter.name} {look.label}".strip()
-            rows.append({"name": name, "precision": args.precision, **measured})
-            columns[name] = paintings
-            lines.report("quality", rows[-1], keep=args.keep)
+    for name, painter, pictures in every_look(
+        args.styles, args.precision, named=args.style, controls=args.control, threads=args.threads
+    ):
+        measured, columns[name] = measure(painter, pictures, panel)
+        rows.append({"name": name, "precision": args.precision, **measured})
+        lines.report("quality", rows[-1], keep=args.keep)
     print(table(rows))
     if args.sheet:
         in_columns(columns).save(args.sheet)
@@ -105,17 +87,13 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = lines.arguments(__doc__)
-    parser.add_argument(
-        "styles", nargs="*", metavar="STYLE", help="names, bundles, run folders, a peer's .onnx"
-    )
+    add_styles(parser)
     parser.add_argument("--style", nargs="+", metavar="PICTURES", help="compare with these, not the recipe's")
     parser.add_argument("--control", action="append", default=[], metavar="NAME=VALUE", help="as in run")
-    parser.add_argument("--precision", default="fp32", help="of bundles (default: fp32)")
     parser.add_argument("--pictures", type=int, default=12, help="photographs (default: 12)")
     parser.add_argument("--clip", default="bikes_640x272_25", help="in video/clips, without extension")
     parser.add_argument("--frames", type=int, default=10, help="of the clip; 0: none (default: 10)")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="photographs and paintings side by side")
     return parser.parse_args()
 
 
@@ -139,35 +117,6 @@ class Panel:
     def see(self, images: Iterable[Image]) -> list[quality.Seen]:
         with EYES:
             return [quality.see(self.features, quality.pixels(image)) for image in images]
-
-
-def looks(recipe: Recipe | None, named: Sequence[str] | None) -> Iterator[Look]:
-    """Of a network with several domains each of them, of any other the one; `named` pictures come before its own."""
-    domains = {} if recipe is None or named else domains_of(recipe)
-    for name, pictures in domains.items():
-        yield Look(name, (f"domain={name}",), pictures)
-    if not domains:
-        yield Look("", (), PictureSet(tuple(named)) if named else styled(recipe))
-
-
-def domains_of(recipe: Recipe) -> dict[str, PictureSet | None]:
-    """Each domain with its own set; of a mixture each expert with that of its own recipe, where that can be found."""
-    if isinstance(recipe.objective, MixtureSettings):
-        names = zip(recipe.objective.names, recipe.objective.experts, strict=True)
-        return {name: styled(recipe_of(expert)) for name, expert in names}
-    return {domain.name: domain for domain in getattr(recipe.objective, "domains", ())}
-
-
-def recipe_of(what: str) -> Recipe | None:
-    """None for what is neither a run nor a style here (any more)."""
-    if not Run(Path(what)).exists and what not in styles() and not Path(what).exists():
-        return None
-    with opened(what) as painter:
-        return painter.recipe
-
-
-def styled(recipe: Recipe | None) -> PictureSet | None:
-    return None if recipe is None else style_of(recipe)
 
 
 def measure(

@@ -74,19 +74,20 @@ def test_the_quality_benchmark_measures_what_ships(tmp_path: Path) -> None:
     assert sheet.is_file()
 
 
-def test_every_domain_of_a_network_is_compared_with_its_own_set(quality: ModuleType) -> None:
+def test_every_domain_of_a_network_is_compared_with_its_own_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = imported("looks", monkeypatch)
     recipe = load_recipe(BENCHMARKS.parent / "recipes" / "stargan.toml")
-    looks = list(quality.looks(recipe, None))
+    looks = list(ways.looks(recipe, None))
     assert [look.controls for look in looks] == [("domain=ink",), ("domain=blue-green",), ("domain=outline",)]
     assert looks[0].pictures.grey
-    assert [look.pictures.pictures for look in quality.looks(recipe, ["mine"])] == [("mine",)]
+    assert [look.pictures.pictures for look in ways.looks(recipe, ["mine"])] == [("mine",)]
     single = load_recipe(BENCHMARKS.parent / "recipes" / "starry.toml")
-    assert [look.pictures.pictures for look in quality.looks(single, None)] == [(single.objective.style,)]
-    assert [look.pictures for look in quality.looks(None, None)] == [None]
+    assert [look.pictures.pictures for look in ways.looks(single, None)] == [(single.objective.style,)]
+    assert [look.pictures for look in ways.looks(None, None)] == [None]
     mixture = load_recipe(
         BENCHMARKS.parent / "recipes" / "mixture.toml", ['mixture.experts=["starry", "lost"]']
     )
-    assert [(look.label, look.pictures is None) for look in quality.looks(mixture, None)] == [
+    assert [(look.label, look.pictures is None) for look in ways.looks(mixture, None)] == [
         ("starry", False),  # its own recipe says
         ("lost", True),
     ]

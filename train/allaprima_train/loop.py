@@ -58,8 +58,8 @@ def train(
     several: team.py.
 
     Raises UsageError E_SETTING for a recipe that is not the run's, InputError, OutputError (E_OUTPUT_BUSY where another
-    training goes on in that folder), and QualityError
-    E_TRAIN_NAN when a loss is no longer a number: the last checkpoint stays as it was.
+    training goes on in that folder), and QualityError E_TRAIN_NAN when a loss is no longer a number: the last
+    checkpoint stays as it was.
     """
     changes = run.changed_by(recipe, may_change) if resume else {}
     together = team(device)

@@ -78,10 +78,8 @@ class Mobile(nn.Module):
         if half:
             self.rise = SmoothUp(quarter, half, 2)
         self.head = PackedUp(half, 3, gain=0.3) if half else SmoothUp(quarter, 3, self.period, gain=0.3)
-        if half:
-            nn.init.constant_(
-                self.head.bias, 0.5
-            )  # nothing shines through: half of it would begin below black
+        if half:  # nothing shines through: half of it would begin below black
+            nn.init.constant_(self.head.bias, 0.5)
 
     def forward(self, x: Tensor, *controls: Tensor) -> Tensor:
         packed = self.packed_paint(F.pixel_unshuffle(x, self.period), *controls)
