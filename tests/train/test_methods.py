@@ -321,22 +321,47 @@ def test_losses_beside_a_method_see_every_domain_and_the_default(sets, features,
     assert seen == {control.initial, *wanted}
 
 
-@pytest.mark.parametrize("follow", ["nearest", "drawn"])
-def test_patches_of_a_style_train_and_resume_exactly(follow, sets, features, tmp_path) -> None:
-    recipe = small(
-        "perceptual",
-        sets,
-        "perceptual.patches=2",
-        "perceptual.patch_size=64",
-        f"perceptual.follow={follow}",
-        "train.steps=2",
-        "train.save_every=1",
-    )
+PATCHES = ("patches=2", "patch_size=64")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param((*PATCHES, "follow=nearest"), id="nearest patch"),
+        pytest.param((*PATCHES, "follow=drawn"), id="drawn patch"),
+        pytest.param(("adversarial_weight=1.0", "discriminator_width=8"), id="adversary"),
+    ],
+)
+def test_ways_of_style_train_and_resume_exactly(settings, sets, features, tmp_path) -> None:
+    """The adversary's squares are larger here than the style's picture of 80 pixels."""
+    chosen = (f"perceptual.{setting}" for setting in settings)
+    recipe = small("perceptual", sets, "data.crop=96", "train.steps=2", "train.save_every=1", *chosen)
     whole, parts = train(recipe, Run(tmp_path / "whole"), features=features), Run(tmp_path / "parts")
     train(recipe, parts, features=features, stop_at=1)
     train(recipe, parts, features=features, resume=True)
     left, right = load_file(whole.checkpoint_file), load_file(parts.checkpoint_file)
     assert {name for name in left if not torch.equal(left[name], right[name])} == set()
+
+
+def test_an_adversary_beside_grams_learns_to_tell_and_is_not_there_unasked(sets, features) -> None:
+    network = load_features(features)
+    recipe = small(
+        "perceptual", sets, "perceptual.adversarial_weight=1.0", "perceptual.discriminator_width=8"
+    )
+    objective = make_objective(recipe, network)
+    batch = to_batch(next(batches(objective_streams(recipe), 2, 0, 1)), torch.device("cpu"))
+    terms = objective.terms("generator", batch)
+    assert terms["adversarial"].requires_grad
+    optimiser = torch.optim.Adam(objective.players["discriminator"].parameters(), 1e-3)
+    told = []
+    for _ in range(8):
+        (loss,) = objective.terms("discriminator", batch).values()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        told.append(float(loss.detach()))
+    assert told[-1] < told[0] / 2
+    assert list(make_objective(small("perceptual", sets), network).players) == ["generator"]
 
 
 def test_pairs_that_are_none_are_refused_before_training(sets, tmp_path) -> None:

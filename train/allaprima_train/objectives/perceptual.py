@@ -1,7 +1,9 @@
-"""`perceptual`: one style picture, or several of one style, and no adversary (Johnson 2016; Gram style of Gatys 2016).
+"""`perceptual`: one style picture, or several of one style (Johnson 2016; Gram style of Gatys 2016).
 
     loss = content_weight * structure + style_weight * style + tv_weight * variation
          + shift_weight * shift + grid_weight * grid + border_weight * border
+         + adversarial_weight * adversarial
+    discriminator = ((D(style) - 1)^2 + D(painted)^2) / 2      where adversarial_weight is not 0
 
 Deviations: content is the distance of *normalised* relu3_4 features and style a relative distance of Grams on
 an image pyramid (losses.py says why); the losses see clipped pixels, but their gradient passes the clip; grid
@@ -10,6 +12,11 @@ punishes what repeats with the generator's stride. Several pictures and patches 
 What the losses see lies inside real context, as far as the generator reaches: with replicated edges instead, 500
 steps were enough for it to hide the style in a band along the border. border then teaches it to paint the same
 without those surroundings, as it will when it runs.
+
+A Gram has the mean of a picture: so much blue, so many lines. A patch discriminator (Isola 2017; least squares, Mao
+2017), shown squares of the style's own pictures, sees where they are, plain paper with dark lines on it instead of a
+little of both everywhere (Li and Wand 2016, Markovian GANs). It takes the place of neither Grams nor content: alone it
+knows one picture by heart within some hundred steps.
 
 shift paints the same picture moved by a few pixels and asks for the same painting, moved. A network with strides
 is free to paint strokes that stick to its own grid; 250 steps without this loss wove a pattern of 8 pixels
@@ -23,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
+import numpy as np
 import torch
 from annotated_types import Ge
 from PIL import Image as Pictures
@@ -32,12 +40,15 @@ from allaprima.errors import InputError
 
 from .. import losses
 from ..data import find_pictures, prepared, readable
+from ..discriminators import Patches, channels
 from ..features import VGG19, Vgg19
-from ..frame_model import paint
+from ..frame_model import paint, to_unit
 from ..generators import Generator, make_generator
+from ..losses_gan import least_squares
 from ..recipe import PictureSet
 from ..streams import Stream, content
 from ..style_targets import Follow, StyleTargets, grams, levels, patches
+from .adversarial import still
 from .painting import Steadiness, as_seen, inside, steady
 
 if TYPE_CHECKING:
@@ -74,6 +85,10 @@ class PerceptualSettings(Steadiness):
     """Raise it when the result still looks like a photograph."""
     tv_weight: Annotated[float, Ge(0)] = 0.05
     """Raise it against speckle in flat areas."""
+    adversarial_weight: Annotated[float, Ge(0)] = 0.0
+    """Raise it to 1 when a style of flat areas and lines comes out as a veil of both; half as much time again."""
+    discriminator_width: Annotated[int, Ge(8)] = 32
+    """Channels of its first layer: less is faster, and finds less out."""
 
 
 def streams(recipe: Recipe) -> dict[str, Stream]:
@@ -85,7 +100,7 @@ class Perceptual:
         self.settings: PerceptualSettings = recipe.objective
         generator = make_generator(recipe.generator.network, recipe.generator.size)
         self.networks = nn.ModuleDict({"generator": generator})
-        self.players = {"generator": generator}
+        self.players: dict[str, nn.Module] = {"generator": generator}
         self.features = features
         self.weights = {
             "structure": self.settings.content_weight,
@@ -94,12 +109,22 @@ class Perceptual:
             **self.settings.weights,
         }
         self.context = recipe.data.context
-        pieces = [piece for picture in self._pictures() for piece in self._pieces(picture, recipe.seed)]
+        pictures = self._pictures()
+        pieces = [piece for picture in pictures for piece in self._pieces(picture, recipe.seed)]
+        self.works: list[Tensor] = []  # (3, H, W) uint8, for the discriminator
+        self.painted: Tensor | None = None  # of this step, for the discriminator's turn
+        if self.settings.adversarial_weight:
+            discriminator = Patches(channels(recipe), self.settings.discriminator_width)
+            self.networks["discriminator"] = self.players["discriminator"] = discriminator
+            self.weights |= {"adversarial": self.settings.adversarial_weight, "discriminator": 1.0}
+            self.works = [torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures]
         self.targets = StyleTargets.of(
             pieces, features, STYLE_LAYERS, self.settings.pyramid, self.settings.follow
         )
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if player == "discriminator":
+            return {"discriminator": self._told_apart()}
         generator = cast(Generator, self.networks["generator"])
         given = batch["content"]
         photo = inside(given, self.context)
@@ -109,12 +134,34 @@ class Perceptual:
             wanted = self.features(photo, (CONTENT_LAYER,))[CONTENT_LAYER]
         found = levels(painted, self.features, STYLE_LAYERS, self.settings.pyramid)
         measured = grams(found, STYLE_LAYERS)
-        return {
+        terms = {}
+        if self.settings.adversarial_weight:
+            self.painted, discriminator = painted.detach(), self.networks["discriminator"]
+            with still(discriminator):
+                terms["adversarial"] = least_squares(discriminator(painted)[-1], real=True)
+        return terms | {
             "structure": losses.structure(found[0][CONTENT_LAYER], wanted),
             "style": losses.style(measured, self.targets.chosen(measured)),
             "variation": losses.total_variation(painted),
             **steady(self.settings, generator, given, whole, self.context),
         }
+
+    def _told_apart(self) -> Tensor:
+        """Least squares of the discriminator: squares of the style's pictures by chance, and what was just painted."""
+        assert self.painted is not None  # the generator's turn comes first
+        side, squares = self.painted.shape[-1], []
+        for which in torch.randint(len(self.works), (len(self.painted),)).tolist():
+            work = self.works[which]
+            top, left = (int(torch.randint(max(0, n - side) + 1, ())) for n in work.shape[1:])
+            square = work[:, top : top + side, left : left + side]
+            squares.append(square.flip(2) if torch.rand(()) < 0.5 else square)
+        least = [min(one.shape[n] for one in squares) for n in (1, 2)]  # a picture may be smaller than a crop
+        real = to_unit(
+            torch.stack([one[:, : least[0], : least[1]] for one in squares]).to(self.painted.device)
+        )
+        discriminator = self.networks["discriminator"]
+        right, wrong = discriminator(real)[-1], discriminator(self.painted)[-1]
+        return (least_squares(right, real=True) + least_squares(wrong, real=False)) / 2
 
     def _pictures(self) -> list[Pictures.Image]:
         """The style's pictures, each with `style_size` as its short side. Raises InputError E_STYLE_PICTURE."""
