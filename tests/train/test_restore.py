@@ -167,3 +167,16 @@ def test_a_rare_colour_outweighs_many_greys() -> None:
     assert losses.tints(all_blue, wanted) < losses.tints(all_grey, wanted)
     assert losses.charbonnier(all_grey, wanted) < losses.charbonnier(all_blue, wanted)  # pixels want grey
     assert losses.tints(0.5 * all_grey, all_grey) < 1e-3  # light is not its business
+
+
+def test_a_lattice_too_faint_for_single_pictures_shows_in_the_mean_of_all() -> None:
+    """A fifth of a level under noise of six: what `grid_weight` has to see."""
+    noise = torch.randn(8, 3, 96, 96, generator=torch.Generator().manual_seed(3)) * 6 / 255
+    checkers = (1 - 2 * ((torch.arange(96)[:, None] + torch.arange(96)) % 2)) / 255
+
+    def rise(window: int | None) -> float:
+        before, after = (losses.grid(noise + level * checkers, 2, window) for level in (0.0, 0.2))
+        return float(after / before)
+
+    assert rise(None) > 5
+    assert rise(4) < 1.1

@@ -98,13 +98,17 @@ def total_variation(x: Tensor) -> Tensor:
     return (x[..., 1:, :] - x[..., :-1, :]).abs().mean() + (x[..., :, 1:] - x[..., :, :-1]).abs().mean()
 
 
-def grid(change: Tensor, period: int, window: int = 4) -> Tensor:
+def grid(change: Tensor, period: int, window: int | None = 4) -> Tensor:
     """Energy of `change` (N, C, H, W) at the frequencies of a grid with `period`: scalar, 0 without any grid.
 
     The picture is averaged over windows of `window` x `window` periods, phase by phase; what still differs
-    between the phases repeats with the period.
+    between the phases repeats with the period. None: over everything, all the pictures, too, which leaves of the
+    pictures' own least, and of a grid only what stands in all of them alike.
     """
     phases = F.pixel_unshuffle(change.float(), period).unflatten(1, (change.shape[1], period**2))
+    if window is None:
+        means = phases.mean((0, 3, 4))  # (C, period^2)
+        return (means - means.mean(1, keepdim=True)).square().mean()
     count, channels, kinds, height, width = phases.shape
     phases = F.avg_pool2d(phases.reshape(count, channels * kinds, height, width), window)
     phases = phases.unflatten(1, (channels, kinds))

@@ -10,8 +10,9 @@ Pixels are compared by Charbonnier's distance (Lai 2017): among equally likely a
 mean, which is grey and soft. `detail` is the same on a Laplacian, so that an edge in the wrong place costs more than a
 wall of a slightly wrong tone. `colours` compares what is left of them without lightness, a rare colour weighing more
 than a grey: of all that a thing without colour may have been, the middle is brown. `grid` is what of the difference
-repeats with the network's stride: too little for the others to see, and there in every picture. No feature network and
-no adversary: they would invent, and flicker while they do; and without them a step takes a quarter of the time.
+repeats with the shuffle at the network's end, in the mean over all that a step sees: a hundredth of a level, too little
+for the others to see, and there in every picture. No feature network and no adversary: they would invent, and flicker
+while they do; and without them a step takes a quarter of the time.
 
 Unlike a style, a restoration has no reason to hide anything along the border; with `[data] context = 0` the losses see
 the border as it will be at run time, with its repeated edge pixels.
@@ -61,7 +62,7 @@ class RestoreSettings:
     """For pictures without colour. Raise it when they come back pale, after making sure that what the network is shown
     tells the colours: a film's own frames do, varied photographs do not."""
     grid_weight: Annotated[float, Ge(0)] = 0.0
-    """Raise it when `allaprima export` measures a grid."""
+    """Raise it when `allaprima export` measures a grid: what it weighs is small, so 100,000 and more."""
 
 
 class Spoiled:
@@ -127,5 +128,5 @@ class Restore:
         if self.settings.colour_weight:
             terms["colours"] = losses.tints(as_seen(restored), wanted)
         if self.settings.grid_weight:
-            terms["grid"] = losses.grid(restored - wanted, generator.stride * generator.scale)
+            terms["grid"] = losses.grid(restored - wanted, generator.period * generator.scale, window=None)
         return terms
