@@ -15,8 +15,7 @@ without those surroundings, as it will when it runs.
 
 A Gram has the mean of a picture: so much blue, so many lines. A patch discriminator (Isola 2017; least squares, Mao
 2017), shown squares of the style's own pictures, sees where they are, plain paper with dark lines on it instead of a
-little of both everywhere (Li and Wand 2016, Markovian GANs). It takes the place of neither Grams nor content: alone it
-knows one picture by heart within some hundred steps.
+little of both everywhere (Li and Wand 2016, Markovian GANs). It takes the place of neither Grams nor content.
 
 shift paints the same picture moved by a few pixels and asks for the same painting, moved. A network with strides
 is free to paint strokes that stick to its own grid; 250 steps without this loss wove a pattern of 8 pixels
@@ -86,7 +85,7 @@ class PerceptualSettings(Steadiness):
     tv_weight: Annotated[float, Ge(0)] = 0.05
     """Raise it against speckle in flat areas."""
     adversarial_weight: Annotated[float, Ge(0)] = 0.0
-    """Raise it to 1 when a style of flat areas and lines comes out as a veil of both; half as much time again."""
+    """Raise it to 1 for plainer areas and stronger outlines; a trial: docs/quality.md tells what it did to `wave`."""
     discriminator_width: Annotated[int, Ge(8)] = 32
     """Channels of its first layer: less is faster, and finds less out."""
 
