@@ -330,6 +330,7 @@ PATCHES = ("patches=2", "patch_size=64")
         pytest.param((*PATCHES, "follow=nearest"), id="nearest patch"),
         pytest.param((*PATCHES, "follow=drawn"), id="drawn patch"),
         pytest.param(("adversarial_weight=1.0", "discriminator_width=8"), id="adversary"),
+        pytest.param(("gram_of=batch",), id="grams of the batch"),
     ],
 )
 def test_ways_of_style_train_and_resume_exactly(settings, sets, features, tmp_path) -> None:
@@ -341,6 +342,21 @@ def test_ways_of_style_train_and_resume_exactly(settings, sets, features, tmp_pa
     train(recipe, parts, features=features, resume=True)
     left, right = load_file(whole.checkpoint_file), load_file(parts.checkpoint_file)
     assert {name for name in left if not torch.equal(left[name], right[name])} == set()
+
+
+def test_a_batch_has_the_styles_grams_where_its_pictures_need_not(sets, features) -> None:
+    network, found = load_features(features), {}
+    for gram_of in ("picture", "batch"):
+        recipe = small("perceptual", sets, f"perceptual.gram_of={gram_of}")
+        torch.manual_seed(3)
+        objective = make_objective(recipe, network)
+        batch = to_batch(next(batches(objective_streams(recipe), 2, 0, 1)), torch.device("cpu"))
+        twice = {"content": batch["content"][:1].repeat(2, 1, 1, 1)}
+        with torch.no_grad():
+            found[gram_of] = [float(objective.terms("generator", one)["style"]) for one in (batch, twice)]
+    (each, each_same), (together, together_same) = found["picture"], found["batch"]
+    assert together < 0.999 * each  # |mean of Grams - G*| is at most the mean of |Gram - G*|
+    assert together_same == pytest.approx(each_same, rel=1e-4)
 
 
 def test_an_adversary_beside_grams_learns_to_tell_and_is_not_there_unasked(sets, features) -> None:

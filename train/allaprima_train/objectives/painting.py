@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 REACH = 96  # pixels: from farther away, mobile's convolutions cannot see where a picture ends
+VARIANCE = 0.03  # of photographs, channel by channel: what the weights of `Steadiness` are meant for
 
 
 @dataclass(frozen=True)
@@ -100,24 +101,29 @@ def steady(
     context: int,
     controls: Sequence[Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The terms of `Steadiness.weights` that have a weight, each a mean square.
+    """The terms of `Steadiness.weights` that have a weight: mean squares; shift and border times VARIANCE over the
+    painting's own variance.
 
     `painted` is what the generator made of `given`, (N, 3, H, W) both, context included, with these `controls`.
     """
     terms: dict[str, Tensor] = {}
     photo = inside(given, context)
+    # as plain squares they are the smaller the paler it paints, and it did; no more than three times, for a start that
+    # has painted nothing yet
+    variance = inside(painted, context).float().var((2, 3), correction=0).mean()
+    share = (VARIANCE / (variance + 1e-3)).clamp(max=3)
     if chosen.grid_weight and generator.period > 1:
         terms["grid"] = losses.grid(inside(painted, context).float() - photo, generator.stride)
     if chosen.shift_weight:
         down, right = (int(n) for n in torch.randint(1, generator.stride, (2,)))
         moved = paint(generator, given[..., down:, right:], controls=controls)
-        terms["shift"] = F.mse_loss(
+        terms["shift"] = share * F.mse_loss(
             inside(painted[..., down:, right:], context).float(), inside(moved, context).float()
         )
     if chosen.border_weight:
         few = max(1, len(given) // 2)  # half the batch is enough
         some = None if controls is None else [value[:few] if value.ndim > 1 else value for value in controls]
-        terms["border"] = border(generator, given[:few], context, some)
+        terms["border"] = share * border(generator, given[:few], context, some)
     return terms
 
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import numpy as np
 import torch
@@ -78,6 +78,9 @@ class PerceptualSettings(Steadiness):
     """Its short side in pixels before its strokes are learned: larger gives larger strokes."""
     pyramid: Annotated[int, Ge(1)] = 2
     """Scales at which style is compared, each half the one before: more scales, larger forms."""
+    gram_of: Literal["picture", "batch"] = "picture"
+    """What has to have the style's Grams. `picture`: every crop by itself, plain walls, too. `batch`: all crops of a
+    step together, so that what is plain may stay plain where another one is busy."""
     content_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when things can no longer be told apart."""
     style_weight: Annotated[float, Ge(0)] = 4.0
@@ -133,6 +136,8 @@ class Perceptual:
             wanted = self.features(photo, (CONTENT_LAYER,))[CONTENT_LAYER]
         found = levels(painted, self.features, STYLE_LAYERS, self.settings.pyramid)
         measured = grams(found, STYLE_LAYERS)
+        if self.settings.gram_of == "batch":
+            measured = [one.mean(0, keepdim=True) for one in measured]
         terms = {}
         if self.settings.adversarial_weight:
             self.painted, discriminator = painted.detach(), self.networks["discriminator"]
