@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 REACH = 96  # pixels: from farther away, mobile's convolutions cannot see where a picture ends
-VARIANCE = 0.03  # of a painting for which a weight of `Steadiness` counts as it is; Kodak photographs have 0.027
+VARIANCE = 0.03  # of a painting for which the weights of `Steadiness` count as they are; Kodak: 0.027
 
 
 @dataclass(frozen=True)
