@@ -17,6 +17,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 if "openvino" not in sys.modules:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
+# Several processes of tests (`pytest -n 2`): one thread each, or they wait for each other. torch reads it once.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Engines that tests build on a machine with a card are nobody's: they go when the tests are over.
 _ENGINES = tempfile.TemporaryDirectory(prefix="allaprima-tests-")
 os.environ["ALLAPRIMA_CACHE"] = _ENGINES.name
