@@ -145,6 +145,26 @@ def test_structure_ignores_contrast_and_notices_lost_content() -> None:
     assert losses.structure(torch.rand(1, 8, 32, 32), features) > 0.9
 
 
+def test_lightness_minds_which_areas_are_darker_and_neither_contrast_colour_nor_strokes() -> None:
+    photo = torch.full((2, 3, 64, 64), 0.7)
+    photo[0, :, :32], photo[1, :, :, :16] = 0.05, 0.4
+    strokes = torch.linspace(-1, 1, 2).repeat(32)
+    blue = torch.tensor([0.1, 0.3, 0.9])[:, None, None]
+    pale = 0.5 + 0.3 * photo
+    assert losses.lightness(photo, photo) < 1e-6
+    assert losses.lightness(pale, photo) < 0.02
+    assert losses.lightness(pale + 0.1 * strokes, photo) < 0.02
+    assert losses.lightness(photo * blue, photo) < 0.02
+    assert losses.lightness(1 - photo, photo) > 0.9
+    helmet = photo.clone()
+    helmet[0, :, :32] = 0.7  # a black one, as paper
+    assert losses.lightness(helmet, photo) > 0.3
+    night, snow = torch.full((1, 3, 32, 32), 0.1), torch.full((1, 3, 32, 32), 0.9)
+    both = torch.cat([night, snow])  # which is darker is asked of all of a batch
+    assert losses.lightness(both.flip(0), both) > 0.9
+    assert losses.lightness(snow, night) < 0.01  # a plain one alone has no darker area
+
+
 def test_style_is_zero_for_itself_and_one_for_nothing() -> None:
     grams = [losses.gram(torch.rand(1, 4, 16, 16)) for _ in range(3)]
     assert losses.style(grams, grams) < 1e-6

@@ -330,7 +330,7 @@ PATCHES = ("patches=2", "patch_size=64")
         pytest.param((*PATCHES, "follow=nearest"), id="nearest patch"),
         pytest.param((*PATCHES, "follow=drawn"), id="drawn patch"),
         pytest.param(("adversarial_weight=1.0", "discriminator_width=8"), id="adversary"),
-        pytest.param(("gram_of=batch",), id="grams of the batch"),
+        pytest.param(("gram_of=batch", "lightness_weight=2.0"), id="grams of the batch, lightness"),
     ],
 )
 def test_ways_of_style_train_and_resume_exactly(settings, sets, features, tmp_path) -> None:
@@ -529,6 +529,27 @@ def test_stretch_makes_ink_on_dark_silk_ink_on_paper(sets, tmp_path) -> None:
     assert int(faded.max()) - int(faded.min()) < 80
     assert int(stretched.max()) > 225
     assert int(stretched.min()) < 30
+
+
+def test_balance_takes_a_scans_cast_away_and_leaves_its_colours(sets, tmp_path) -> None:
+    scan = np.full((100, 100, 3), (230, 160, 90), np.uint8)  # pale silk under orange light
+    scan[20:50], scan[50:60] = (70, 120, 80), (40, 30, 20)  # azurite and ink under it
+    Image.fromarray(scan).save(tmp_path / "scan.png")
+    picture = f"cut.style.pictures=['{tmp_path / 'scan.png'}']"
+    whole = ("cut.style.short_side=0", "cut.style.trim=[0.0, 0.0, 0.0, 0.0]", "cut.style.zoom=[1.0, 1.0]")
+
+    def colours(*more: str) -> list[list[int]]:
+        """Of the silk and the azurite, in RGB, in the crop that learning sees."""
+        crop = objective_streams(small("cut", sets, picture, *whole, *more))["style"][0]
+        side = crop.shape[-1]
+        return [crop[:, row, side // 2].tolist() for row in (side * 7 // 8, side // 3)]
+
+    (red, _, blue), azurite = colours("cut.style.stretch=true")
+    assert red - blue > 100  # one curve for all of them leaves the silk orange
+    assert azurite[2] < azurite[1]
+    silk, azurite = colours("cut.style.balance=true")
+    assert max(silk) - min(silk) < 10
+    assert azurite[2] - azurite[0] > 40
 
 
 def test_coarse_to_fine_learns_its_coarse_half_alone_at_first(sets, features) -> None:

@@ -115,6 +115,7 @@ class Cut:
     trim: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     grey: bool = False
     stretch: bool = False
+    balance: bool = False
 
     @classmethod
     def of_content(cls, data: Data) -> Cut:
@@ -123,18 +124,16 @@ class Cut:
 
     @classmethod
     def of_set(cls, pictures: PictureSet, side: int) -> Cut:
-        chosen = pictures
-        return cls(
-            side, chosen.zoom, chosen.flip, chosen.short_side, chosen.trim, chosen.grey, chosen.stretch
-        )
+        as_set = ("zoom", "flip", "short_side", "trim", "grey", "stretch", "balance")
+        return cls(side, **{name: getattr(pictures, name) for name in as_set})
 
     def __call__(self, picture: Pictures.Image, chance: np.random.Generator) -> Image:
         """(side, side, 3) uint8 RGB. A picture smaller than the crop is enlarged to it, never padded."""
         top, right, bottom, left = self.trim
         x, y = picture.width * left, picture.height * top
         width, height = picture.width * (1 - right) - x, picture.height * (1 - bottom) - y
-        if self.stretch:
-            picture = _stretched(picture, (x, y, x + width, y + height))
+        if self.stretch or self.balance:
+            picture = _stretched(picture, (x, y, x + width, y + height), self.balance)
         scale = self.short_side / min(width, height) if self.short_side else 1.0
         side = min(self.side / (scale * chance.uniform(*self.zoom)), width, height)
         x += chance.uniform(0, width - side)
@@ -150,7 +149,7 @@ class Cut:
 
 
 def prepared(picture: Pictures.Image, pictures: PictureSet) -> Pictures.Image:
-    """The whole of a picture of a set, as the set says: trimmed, stretched, without colour."""
+    """The whole of a picture of a set, as the set says: trimmed, stretched or balanced, without colour."""
     top, right, bottom, left = pictures.trim
     width, height = picture.size
     inner = picture.crop(
@@ -161,8 +160,8 @@ def prepared(picture: Pictures.Image, pictures: PictureSet) -> Pictures.Image:
             round(height * (1 - bottom)),
         )
     )
-    if pictures.stretch:
-        inner = _stretched(inner, (0, 0, *inner.size))
+    if pictures.stretch or pictures.balance:
+        inner = _stretched(inner, (0, 0, *inner.size), pictures.balance)
     return inner.convert("L").convert("RGB") if pictures.grey else inner
 
 
@@ -215,9 +214,11 @@ class Crops:
         )
 
 
-def _stretched(picture: Pictures.Image, box: tuple[float, float, float, float]) -> Pictures.Image:
-    """Its darkest hundredth within `box` black, its lightest white, all colours by the same curve."""
+def _stretched(
+    picture: Pictures.Image, box: tuple[float, float, float, float], balance: bool
+) -> Pictures.Image:
+    """Its darkest hundredth within `box` black, its lightest white, all colours by one curve or each by its own."""
     area = Pictures.new("L", picture.size)
     left, top, right, bottom = map(round, box)
     area.paste(255, (left, top, max(left + 1, right), max(top + 1, bottom)))
-    return ImageOps.autocontrast(picture, cutoff=1, mask=area, preserve_tone=True)
+    return ImageOps.autocontrast(picture, cutoff=1, mask=area, preserve_tone=not balance)

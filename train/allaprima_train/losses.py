@@ -18,6 +18,7 @@ __all__ = [
     "gram",
     "grid",
     "laplacian",
+    "lightness",
     "normalised",
     "relative",
     "structure",
@@ -153,6 +154,18 @@ def colour(x: Tensor, y: Tensor, area: int = 8) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         one, other = (lab(F.avg_pool2d(picture.float(), area)) for picture in (x, y))
     return ((one - other).square().sum(1) + 1e-6).sqrt().mean() / 100
+
+
+def lightness(x: Tensor, y: Tensor, area: int = 16) -> Tensor:
+    """Mean of (n(L(x)) - n(L(y)))^2 / 2, L the CIE lightness of areas of `area` x `area` pixels, n minus the mean, over
+    the standard deviation (+ 2) of the whole batch: (N, 3, H, W) RGB in [0, 1] -> scalar.
+
+    One minus the correlation: 0 where what is darker in one is darker in the other, however pale or dark all of it is.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        tones = [lab(F.avg_pool2d(picture.float(), area))[:, 0] for picture in (x, y)]
+    one, other = ((tone - tone.mean()) / (tone.std(correction=0) + 2) for tone in tones)
+    return (one - other).square().mean() / 2
 
 
 def tints(x: Tensor, y: Tensor, area: int = 4) -> Tensor:

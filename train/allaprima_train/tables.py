@@ -49,6 +49,9 @@ class PictureSet:
     stretch: bool = False
     """Stretch each picture's tones from black to white: for old silk and faded prints, whose grey veil is learned first
     and their strokes last."""
+    balance: bool = False
+    """Stretch red, green and blue of each picture by a curve each, as white balance does: for scans whose cast is not
+    the painter's, where `grey` would take the colours, too."""
     zoom: tuple[float, float] = (0.8, 1.25)
     """Crops are taken at a scale drawn between these."""
     flip: bool = True

@@ -1,7 +1,7 @@
 """`perceptual`: one style picture, or several of one style (Johnson 2016; Gram style of Gatys 2016).
 
     loss = content_weight * structure + style_weight * style + tv_weight * variation
-         + shift_weight * shift + grid_weight * grid + border_weight * border
+         + lightness_weight * lightness + shift_weight * shift + grid_weight * grid + border_weight * border
          + adversarial_weight * adversarial
     discriminator = ((D(style) - 1)^2 + D(painted)^2) / 2      where adversarial_weight is not 0
 
@@ -65,7 +65,7 @@ CONTENT_LAYER = "relu3_4"
 class PerceptualSettings(Steadiness):
     style: str | tuple[str, ...] | PictureSet
     """The style picture; or several of one style: a folder, a list of files and folders, or a table with `pictures`,
-    `trim`, `grey` and `stretch`."""
+    `trim`, `grey`, `stretch` and `balance`."""
     patches: Annotated[int, Ge(0)] = 0
     """Squares drawn from each picture, which count instead of it; 0: the whole picture."""
     patch_size: Annotated[int, Ge(64)] = 256
@@ -85,6 +85,8 @@ class PerceptualSettings(Steadiness):
     """Raise it when things can no longer be told apart."""
     style_weight: Annotated[float, Ge(0)] = 4.0
     """Raise it when the result still looks like a photograph."""
+    lightness_weight: Annotated[float, Ge(0)] = 0.0
+    """Raise it to 2 where large darks turn into paper, or lights into ink: what is darker than the rest stays so."""
     tv_weight: Annotated[float, Ge(0)] = 0.05
     """Raise it against speckle in flat areas."""
     adversarial_weight: Annotated[float, Ge(0)] = 0.0
@@ -108,6 +110,7 @@ class Perceptual:
             "structure": self.settings.content_weight,
             "style": self.settings.style_weight,
             "variation": self.settings.tv_weight,
+            "lightness": self.settings.lightness_weight,
             **self.settings.weights,
         }
         self.context = recipe.data.context
@@ -143,6 +146,8 @@ class Perceptual:
             self.painted, discriminator = painted.detach(), self.networks["discriminator"]
             with still(discriminator):
                 terms["adversarial"] = least_squares(discriminator(painted)[-1], real=True)
+        if self.settings.lightness_weight:
+            terms["lightness"] = losses.lightness(painted, photo)
         return terms | {
             "structure": losses.structure(found[0][CONTENT_LAYER], wanted),
             "style": losses.style(measured, self.targets.chosen(measured)),
