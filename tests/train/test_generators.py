@@ -165,6 +165,21 @@ def test_lightness_minds_which_areas_are_darker_and_neither_contrast_colour_nor_
     assert losses.lightness(snow, night) < 0.01  # a plain one alone has no darker area
 
 
+def test_halo_is_change_where_the_photograph_has_none_and_does_not_pay_for_pallor() -> None:
+    photo = torch.full((1, 3, 128, 256), 0.2)
+    photo[..., 200:] = 0.8  # a sky, and a wall
+    sky = torch.zeros(1, 1, 128, 256)
+    sky[..., 136:200] = 0.15  # lighter towards the wall
+    assert losses.halo(photo, photo) < 1e-3
+    assert losses.halo(1 - 0.5 * photo, photo) < 1e-3  # another colour is another colour
+    haloed = losses.halo(photo + sky, photo)
+    assert haloed > 0.02
+    assert float(losses.halo(0.5 + 0.5 * (photo + sky), photo)) == pytest.approx(float(haloed), rel=0.15)
+    strokes = 0.2 * torch.linspace(-1, 1, 2).repeat(128)
+    assert losses.halo(photo + strokes, photo) < 1e-3
+    assert losses.halo(torch.rand(1, 3, 16, 32), torch.rand(1, 3, 16, 32)).isfinite()  # two areas are enough
+
+
 def test_style_is_zero_for_itself_and_one_for_nothing() -> None:
     grams = [losses.gram(torch.rand(1, 4, 16, 16)) for _ in range(3)]
     assert losses.style(grams, grams) < 1e-6

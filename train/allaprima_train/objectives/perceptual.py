@@ -1,8 +1,8 @@
 """`perceptual`: one style picture, or several of one style (Johnson 2016; Gram style of Gatys 2016).
 
     loss = content_weight * structure + style_weight * style + tv_weight * variation
-         + lightness_weight * lightness + shift_weight * shift + grid_weight * grid + border_weight * border
-         + adversarial_weight * adversarial
+         + lightness_weight * lightness + halo_weight * halo + adversarial_weight * adversarial
+         + shift_weight * shift + grid_weight * grid + border_weight * border
     discriminator = ((D(style) - 1)^2 + D(painted)^2) / 2      where adversarial_weight is not 0
 
 Deviations: content is the distance of *normalised* relu3_4 features and style a relative distance of Grams on
@@ -87,6 +87,8 @@ class PerceptualSettings(Steadiness):
     """Raise it when the result still looks like a photograph."""
     lightness_weight: Annotated[float, Ge(0)] = 0.0
     """Raise it to 2 where large darks turn into paper, or lights into ink: what is darker than the rest stays so."""
+    halo_weight: Annotated[float, Ge(0)] = 0.0
+    """Raise it to 5 against halos beside masts and smudges in skies: what is plain is painted in one colour."""
     tv_weight: Annotated[float, Ge(0)] = 0.05
     """Raise it against speckle in flat areas."""
     adversarial_weight: Annotated[float, Ge(0)] = 0.0
@@ -111,6 +113,7 @@ class Perceptual:
             "style": self.settings.style_weight,
             "variation": self.settings.tv_weight,
             "lightness": self.settings.lightness_weight,
+            "halo": self.settings.halo_weight,
             **self.settings.weights,
         }
         self.context = recipe.data.context
@@ -148,6 +151,8 @@ class Perceptual:
                 terms["adversarial"] = least_squares(discriminator(painted)[-1], real=True)
         if self.settings.lightness_weight:
             terms["lightness"] = losses.lightness(painted, photo)
+        if self.settings.halo_weight:
+            terms["halo"] = losses.halo(painted, photo)
         return terms | {
             "structure": losses.structure(found[0][CONTENT_LAYER], wanted),
             "style": losses.style(measured, self.targets.chosen(measured)),
