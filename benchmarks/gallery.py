@@ -198,11 +198,12 @@ def about(entry: Entry) -> list[str]:
     made, terms = entry.manifest.lineage, entry.manifest.licence
     return [
         f"{made.network}, {made.parameters:,} parameters, {made.gmac_720p:g} GMAC at 1280x720; `{made.method}`, "
-        f"{made.steps:,} steps.",
+        f"{made.steps:,} steps in its last run.",
         "\n".join(
             [
                 f"- Learned from: {'; '.join(made.style) or 'photographs only'}. Terms: {terms.style}.",
                 f"- Photographs: {made.content}. Terms: {terms.content}.",
+                *([f"- {made.notes}"] if made.notes else []),
             ]
         ),
     ]

@@ -330,7 +330,9 @@ PATCHES = ("patches=2", "patch_size=64")
         pytest.param((*PATCHES, "follow=nearest"), id="nearest patch"),
         pytest.param((*PATCHES, "follow=drawn"), id="drawn patch"),
         pytest.param(("adversarial_weight=1.0", "discriminator_width=8"), id="adversary"),
-        pytest.param(("gram_of=batch", "lightness_weight=2.0", "halo_weight=5.0"), id="grams of the batch"),
+        pytest.param(
+            ("gram_of=batch", "lightness_weight=2.0", "halo_weight=5.0"), id="batch, lightness, halo"
+        ),
     ],
 )
 def test_ways_of_style_train_and_resume_exactly(settings, sets, features, tmp_path) -> None:

@@ -124,8 +124,8 @@ class Cut:
 
     @classmethod
     def of_set(cls, pictures: PictureSet, side: int) -> Cut:
-        as_set = ("zoom", "flip", "short_side", "trim", "grey", "stretch", "balance")
-        return cls(side, **{name: getattr(pictures, name) for name in as_set})
+        s = pictures
+        return cls(side, s.zoom, s.flip, s.short_side, s.trim, s.grey, s.stretch, s.balance)
 
     def __call__(self, picture: Pictures.Image, chance: np.random.Generator) -> Image:
         """(side, side, 3) uint8 RGB. A picture smaller than the crop is enlarged to it, never padded."""
