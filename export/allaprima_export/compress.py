@@ -338,6 +338,11 @@ def _recipe(
             sample_every=wish.steps,
         ),
         temporal=Temporal(),
+        augment=dataclasses.replace(  # its teacher answers photographs, and there is no discriminator to vary for
+            recipe.augment,
+            streams=tuple(name for name in recipe.augment.streams if name == "content"),
+            discriminator=(),
+        ),
         culture=Culture(),
         quality=Quality(style=style_of(recipe) or ()),  # to be measured by; it learns from its teacher
         search=Search(),

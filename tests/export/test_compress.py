@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,10 @@ from allaprima_export.pipeline import export
 from allaprima_train.features import FILE, Vgg19
 from allaprima_train.generators.mobile import SIZES, Mobile, Size
 from allaprima_train.judge import style_of
+from allaprima_train.objectives.cut import CutSettings
 from allaprima_train.prune import size_of
 from allaprima_train.run import Run
-from allaprima_train.tables import Compress
+from allaprima_train.tables import Augment, Compress, PictureSet
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +143,22 @@ def test_a_compressed_run_is_smaller_trained_and_exports(
     assert bundle.lineage.method == "distill"
     assert bundle.lineage.network == "mobile-8-24-2"
     assert bundle.lineage.parameters < 40_000
+
+
+def test_a_run_that_varied_for_its_discriminator_is_compressed_with_its_photographs_varied(
+    run: Run, eyes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Studio, "ms", lambda studio, model, precision: 1.0)
+    monkeypatch.setattr(Studio, "points", lambda *given: [])  # what is measured has tests of its own
+    recipe = run.recipe()
+    works = PictureSet(pictures=tuple(recipe.data.content))
+    varied = Augment(streams=("content", "style"), rotation=5, discriminator=("colour", "translation"))
+    run.begin(replace(recipe, method="cut", objective=CutSettings(style=works), augment=varied))
+    run.save_weights(trained.strong("mobile", "nano"), {"step": "7"})
+    made = compress(run.folder, tmp_path / "out", Compress(int8=True, at="64x48", steps=1), features=eyes)
+    assert made.run is not None
+    assert made.run.generator()[1]["step"] == "1"
+    assert made.run.recipe().augment == Augment(streams=("content",), rotation=5)
 
 
 def test_the_front_is_what_nothing_beats() -> None:
