@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from allaprima.errors import DeviceError, QualityError, UsageError
+from allaprima.errors import DeviceError, OutputError, QualityError, UsageError
 from allaprima_train.judge import Evaluation, Judge
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
@@ -95,6 +95,31 @@ def test_a_search_that_was_killed_tries_the_same_settings_again_and_no_trial_twi
     search(recipe(*SPACE, "search.trials=4"), tmp_path / "search", features=features)
     assert len(asked) == before + 1
     assert len(set(asked)) == len(asked) - 1  # nothing but the killed one is tried twice
+
+
+def test_a_second_search_in_the_folder_is_refused_and_the_first_loses_nothing(
+    recipe: Recipes,
+    features: Path,
+    tmp_path: Path,
+    seen: list[Trial],
+    by_rate: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, refused = searching.train, []
+    made = recipe(*SPACE, "search.trials=1")
+
+    def twice(one: Recipe, run: Run, **rest: Any) -> Run:
+        """The same command, in another window, while this trial trains."""
+        monkeypatch.setattr(searching, "train", real)
+        with pytest.raises(OutputError, match=r"cannot search in .*another search goes on there") as caught:
+            search(made, tmp_path / "search", features=features)
+        refused.append(caught.value.code)
+        return real(one, run, **rest)
+
+    monkeypatch.setattr(searching, "train", twice)
+    search(made, tmp_path / "search", features=features, on_trial=seen.append)
+    assert refused == ["E_OUTPUT_BUSY"]
+    assert [(trial.number, trial.state) for trial in seen] == [(0, "done")]
 
 
 def test_a_hopeless_trial_is_given_up(

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,29 +101,10 @@ class Run:
             )
         return load_recipe(self.recipe_file)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Nobody else trains into this folder meanwhile: two would write over each other's checkpoints, and what came
         out would be neither's. Raises OutputError E_OUTPUT_BUSY where somebody does."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:  # a file of that name among others
-            raise write_error(self.folder, error) from error
-        try:
-            lock = Lock(self.folder / ".lock")
-        except FileExistsError:
-            raise OutputError(
-                "E_OUTPUT_BUSY",
-                f"cannot train in {self.folder}",
-                "another training goes on there",
-                "wait for it, or name another folder with --out",
-            ) from None
-        except OSError as error:
-            raise write_error(self.folder, error) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        return alone_in(self.folder, "train", "another training")
 
     def begin(self, recipe: Recipe) -> None:
         """Make the folder and write the recipe as used. What an earlier run left in it goes: whoever resumes or
@@ -262,6 +243,31 @@ class Run:
             "; ".join(reasons),
             "start again with --overwrite instead of --resume",
         )
+
+
+@contextmanager
+def alone_in(folder: Path, what: str, who: str) -> Iterator[None]:
+    """No other job of this kind works in `folder` meanwhile; it is made where it is missing. `what` and `who` are words
+    for the OutputError E_OUTPUT_BUSY that is raised where one does: `train`, `another training`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file of that name among others
+        raise write_error(folder, error) from error
+    try:
+        lock = Lock(folder / ".lock")
+    except FileExistsError:
+        raise OutputError(
+            "E_OUTPUT_BUSY",
+            f"cannot {what} in {folder}",
+            f"{who} goes on there",
+            "wait for it, or name another folder with --out",
+        ) from None
+    except OSError as error:
+        raise write_error(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:

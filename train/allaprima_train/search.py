@@ -25,7 +25,7 @@ from allaprima.errors import DeviceError, QualityError, UsageError
 from .judge import HIGHER_IS_BETTER, Evaluation
 from .loop import train
 from .recipe import Recipe, differences, parse_recipe, to_toml
-from .run import Run
+from .run import Run, alone_in
 from .tables import Range
 
 __all__ = ["Trial", "search", "setting"]
@@ -81,22 +81,24 @@ def search(
     `cluster`: the address of a Ray cluster, or `local`, for several trials at a time; empty: one after the other, here.
 
     Raises UsageError E_SETTING for a space that the recipe does not have, and where the folder's search was another
-    one; QualityError E_SEARCH_FAILED where no trial came to an end.
+    one; OutputError E_OUTPUT_BUSY where another call searches there; QualityError E_SEARCH_FAILED where no trial came
+    to an end.
     """
     require_space(recipe)
-    study = open_study(recipe, folder)
-    again(study)
-    if cluster:
-        from .search_ray import search_on_cluster
+    with alone_in(folder, "search", "another search"):  # `again` takes what is in training for killed
+        study = open_study(recipe, folder)
+        again(study)
+        if cluster:
+            from .search_ray import search_on_cluster
 
-        search_on_cluster(recipe, folder, study, cluster, features, device, on_trial)
-    while len(finished(study)) < recipe.search.trials:
-        asked = study.ask()
-        settings = {key: propose(asked, key, space) for key, space in recipe.search.space.items()}
-        judge = Counting(study, asked)
-        outcome = run_trial(recipe, folder, asked.number, settings, judge, features, device)
-        on_trial(tell(study, asked, outcome))
-    return best(study, folder)
+            search_on_cluster(recipe, folder, study, cluster, features, device, on_trial)
+        while len(finished(study)) < recipe.search.trials:
+            asked = study.ask()
+            settings = {key: propose(asked, key, space) for key, space in recipe.search.space.items()}
+            judge = Counting(study, asked)
+            outcome = run_trial(recipe, folder, asked.number, settings, judge, features, device)
+            on_trial(tell(study, asked, outcome))
+        return best(study, folder)
 
 
 def run_trial(

@@ -1,9 +1,9 @@
 """The trials of a search on a Ray cluster, as many at a time as it has room for.
 
-The study stays in this process, which alone writes its file. Trainings run as Ray's tasks; they tell their figures
-to a small actor, `Court`, and ask it whether to go on. So the folder has to be one that all machines see, as for any
-training on several machines. A trial that a machine takes down with it, or that takes too long, fails, and the
-search goes on.
+The study stays in this process, which alone writes its file and holds the folder. Trainings run as Ray's tasks; they
+tell their figures to a small actor, `Court`, and ask it whether to go on. So the folder has to be one that all machines
+see, as for any training on several machines. A trial that a machine takes down with it, or that takes too long, fails,
+and the search goes on.
 """
 
 from __future__ import annotations
