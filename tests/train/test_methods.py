@@ -265,14 +265,23 @@ def test_a_telephones_photograph_is_paired_with_its_upright_answer(sets, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("augment", "words"),
+    ("method", "augment", "words"),
     [
-        ("augment.streams=['stile']", r"\[augment\] streams cannot be stile; did you mean 'style'"),
-        ("augment.discriminator=['colour']", "has no discriminator"),
+        ("cut", "augment.streams=['stile']", r"\[augment\] streams cannot be stile; did you mean 'style'"),
+        ("perceptual", "augment.discriminator=['colour']", "has no discriminator"),
+        (
+            "pix2pix",
+            "augment.streams=['content', 'target']",
+            r"cannot be target - of the method pix2pix can be varied: content - .* is varied as it is",
+        ),
+        ("fuse", "augment.streams=['pictures']", "cannot be pictures - .* is varied as it is"),
+        ("stargan", "augment.streams=['style', 'domain']", "cannot be domain - .* varied: content, style$"),
+        ("perceptual", "augment.streams=['style']", "cannot be style - .* varied: content$"),
     ],
 )
-def test_an_augmentation_that_would_do_nothing_is_refused(augment, words, sets, features, tmp_path) -> None:
-    method = "cut" if "stile" in augment else "perceptual"
+def test_an_augmentation_that_makes_no_sense_is_refused(
+    method, augment, words, sets, features, tmp_path
+) -> None:
     with pytest.raises(UsageError, match=words):
         train(small(method, sets, augment), Run(tmp_path / "run"), features=features)
 

@@ -179,11 +179,15 @@ def prepared(
     if recipe.transfer.adapters:
         said = with_adapters(recipe, generator)
         told += [said] if afresh else []
-    if stray := sorted(set(recipe.augment.streams) - {*streams, "content"}):
+    # not `target` and `pictures`, which are varied as the `content` that they belong to, nor what is no picture
+    can_vary = [name for name in ("content", "style") if name in streams]
+    if stray := sorted(set(recipe.augment.streams) - set(can_vary)):
+        belong = {"target", "pictures"} & set(stray) & streams.keys()
         raise UsageError(
             "E_SETTING",
-            f"[augment] streams cannot be {', '.join(stray)}{nearest(stray[0], streams)}",
-            f"the method {recipe.method} has {', '.join(streams)}",
+            f"[augment] streams cannot be {', '.join(stray)}{nearest(stray[0], can_vary)}",
+            f"of the method {recipe.method} can be varied: {', '.join(can_vary)}",
+            'write streams = ["content"]: what belongs to a photograph is varied as it is' if belong else "",
         )
     if recipe.augment.discriminator and not any("discriminator" in name for name in objective.networks):
         raise UsageError(

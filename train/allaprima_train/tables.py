@@ -91,7 +91,8 @@ class Augment:
     """On top of the crops, zooms and mirroring of [data], on the device that trains, by kornia."""
 
     streams: tuple[str, ...] = ("content",)
-    """What is varied: `content` photographs, `style` pictures. A `target` is varied as its `content` is."""
+    """What is varied: `content` photographs, `style` pictures, and nothing else. A `target` is varied as its `content`
+    is, and so are the `pictures` of `fuse`."""
     rotation: Annotated[float, Ge(0), Le(180)] = 0.0
     """Degrees either way; what turns in from outside is the picture mirrored."""
     brightness: Annotated[float, Ge(0), Lt(1)] = 0.0
