@@ -1,6 +1,7 @@
 """From a training run of `fuse` to a joined picture: the bundle with two pictures, its runtime, the command."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from allaprima_export.pipeline import export
 from allaprima_train.generators.fuser import Fuser
 from allaprima_train.recipe import parse_recipe
 from allaprima_train.run import Run
+from allaprima_train.transfer import begin_with, read_weights
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +44,24 @@ seam = 1.0
     run = Run(folder / "run")
     run.begin(recipe)
     torch.manual_seed(0)
-    run.save_weights(Fuser("nano"), {"step": "1"})
+    network = Fuser("nano")
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):  # as after a training; where they are zero, the graph needs none
+            torch.nn.init.normal_(parameter, std=0.01)
+    run.save_weights(network, {"step": "1"})
     return export(run.folder, folder / "fuse.prima", variants=["fp32"]).path
+
+
+def test_a_training_begins_with_such_a_bundle_and_weighs_as_it_does(bundle: Path) -> None:
+    """What was trained and what a bundle of it begins differ by rounding only."""
+    shipped = Run(bundle.parent / "run").generator()[0]
+    begun = Fuser("nano").eval()
+    pictures = torch.rand(1, 2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        wanted = cast(Fuser, shipped).weights(pictures)
+        assert (begun.weights(pictures) - wanted).abs().max() > 1e-3
+        assert begin_with(begun, read_weights(str(bundle))).startswith("all ")
+        assert torch.allclose(begun.weights(pictures), wanted, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

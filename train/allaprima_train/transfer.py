@@ -24,6 +24,7 @@ from .frame_model import memory_order
 from .generators import Generator
 from .generators.branched import FoldingConv
 from .generators.doubletail import DoubleTail
+from .generators.fuser import Fuser
 from .run import Run, load_strictly, what_differs
 
 __all__ = ["Weights", "begin_with", "fitting", "read_weights"]
@@ -222,18 +223,7 @@ def _of_bundle(bundle: Bundle) -> dict[str, Tensor]:
 def _unfold(generator: nn.Module, plain: nn.Module, taken: Set[str]) -> None:
     """Weights with which `generator` folds into the layers of `plain` that were `taken` from bytes: undo that, then
     unfold layer by layer. The others keep their own."""
-    source = cast(Generator, generator)
-    into, out_of = (memory_order(n) for n in (source.period, source.period * source.scale))
-    given = {id(part) for name, part in plain.named_modules() if name in taken}
-    stem = [one for one in _convolutions(plain.stem) if one.in_channels == len(into)]  # a property of some
-    head = _convolutions(plain.head)[-1]
-    with torch.no_grad():
-        for first in (one for one in stem if id(one) in given):
-            first.weight.copy_(first.weight[:, into.argsort()] * 255)
-        if id(head) in given:
-            head.weight.copy_(head.weight[out_of.argsort()] / 255)
-            if head.bias is not None:
-                head.bias.copy_(head.bias[out_of.argsort()] / 255)
+    _from_bytes(plain, {id(part) for name, part in plain.named_modules() if name in taken})
     folding = {
         name: layer
         for name, layer in generator.named_modules()
@@ -255,6 +245,25 @@ def _unfold(generator: nn.Module, plain: nn.Module, taken: Set[str]) -> None:
         )
         rest = {name: t for name, t in plain.state_dict().items() if not name.startswith(within)}
         generator.load_state_dict(rest, strict=False)
+
+
+@torch.no_grad()
+def _from_bytes(plain: nn.Module, given: Set[int]) -> None:
+    """Undo `in_bytes` of the export in those layers whose id was `given`; what it did is said there."""
+    if isinstance(plain, Fuser):  # it mixes pictures: only what it looks at was scaled
+        if id(plain.stem) in given:
+            cast(nn.Conv2d, plain.stem).weight.mul_(255)
+        return
+    made = cast(Generator, plain)
+    into, out_of = (memory_order(n) for n in (made.period, made.period * made.scale))
+    stem = [one for one in _convolutions(plain.stem) if one.in_channels == len(into)]  # a property of some
+    head = _convolutions(plain.head)[-1]
+    for first in (one for one in stem if id(one) in given):
+        first.weight.copy_(first.weight[:, into.argsort()] * 255)
+    if id(head) in given:
+        head.weight.copy_(head.weight[out_of.argsort()] / 255)
+        if head.bias is not None:
+            head.bias.copy_(head.bias[out_of.argsort()] / 255)
 
 
 def _layer(name: str) -> str:
