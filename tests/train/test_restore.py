@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from allaprima.errors import UsageError
 from allaprima_train import losses
 from allaprima_train.degrade import HOLE, Degradation
 from allaprima_train.loop import State, to_batch, train
-from allaprima_train.objectives import make_objective, objective_streams, shown_pictures
+from allaprima_train.objectives import beside, make_objective, objective_streams, shown_pictures
 from allaprima_train.recipe import Recipe, parse_recipe
 from allaprima_train.run import Run
 from allaprima_train.streams import every_picture
@@ -126,6 +127,38 @@ def test_pairs_fit_together_at_every_scale(restoring: Callable[..., Recipe], siz
     assert set(coloured.terms("generator", to_batch(sampled, torch.device("cpu")))) == {*terms, "colours"}
     assert shown_pictures(made, PHOTO, 0).shape == (1, 96 // scale, 128 // scale, 3)
     assert every_picture(streams) == set(streams["target"].pictures)  # what both read is counted once
+
+
+@pytest.mark.parametrize(("scale", "context"), [(2, 64), (4, 32), (4, 0)])
+def test_losses_beside_see_of_an_enlarged_picture_what_its_own_losses_see(
+    restoring: Callable[..., Recipe], photos: Path, monkeypatch: pytest.MonkeyPatch, scale: int, context: int
+) -> None:
+    """A painter that only enlarges is as restless as the picture; [data] counts in the larger one."""
+    made = restoring(
+        f"generator.size=nano-x{scale}", f"data.context={context}", "temporal.difference_weight=1",
+        "temporal.noise_weight=1", "culture.line_weight=1", f"culture.reference=['{photos}']", "culture.side=96",
+    )  # fmt: skip
+    plain, compared, seen = beside.CultureLoss, [], []
+
+    def culture(works: list[Path], side: int, crop: int, seed: int) -> nn.Module:
+        compared.append(crop)
+        return plain(works, side, crop, seed)
+
+    monkeypatch.setattr(beside, "CultureLoss", culture)
+    objective = beside.with_losses_beside(made, make_objective(made, None))
+    assert isinstance(objective, beside.Beside)
+    with torch.no_grad():
+        for parameter in objective.networks["generator"].get_submodule("head").parameters():
+            parameter.zero_()
+    assert objective.culture is not None
+    objective.culture.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-2:]))
+    small = (64 + 2 * context) // scale
+    side = torch.linspace(0.2, 0.8, small)
+    terms = objective._beside((side + side[:, None]).div(2).expand(2, 3, -1, -1))
+    assert (compared, seen) == ([64], [(64, 64)])
+    assert float(terms["temporal_difference"].detach()) == pytest.approx(0, abs=1e-9)
+    assert float(terms["temporal_noise"].detach()) == pytest.approx(1, rel=1e-3)
+    assert torch.isfinite(terms["culture_line"])
 
 
 def test_it_learns_to_take_noise_away(restoring: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ class Temporal:
     noise_weight: Weight = 0.0
     """Paint the same with and without a sensor's noise. 0.3 is a start; too much, and fine strokes are gone."""
     motion: Annotated[int, Ge(0)] = 8
-    """Largest move in pixels, each way; at most half of [data] context, so without one there is none."""
+    """Largest move in pixels of what the network is given, each way; at most half of the context there, so without
+    [data] context there is none."""
     noise: Annotated[float, Ge(0)] = 3.0
     """Standard deviation in levels of 255: 2 is a webcam in a lit room, 5 one at night."""
 

@@ -12,6 +12,10 @@ Besides its settings and its objective, a page has
                             [generator] names
     shown(recipe, photo, n) what that network is given of a held-out photograph for the sample sheets; only where it
                             is not the photograph itself
+
+and its objective
+
+    shrinks                 how many times smaller `content` is than crop and context of [data] say; only where it is
 """
 
 from __future__ import annotations

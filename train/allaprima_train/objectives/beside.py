@@ -71,7 +71,10 @@ def with_losses_beside(recipe: Recipe, objective: Objective) -> Objective:
 
 class Beside:
     def __init__(self, recipe: Recipe, objective: Objective, weights: Mapping[str, float]) -> None:
-        self.objective, self.settings, self.context = objective, recipe.temporal, recipe.data.context
+        self.objective, self.settings = objective, recipe.temporal
+        shrinks = getattr(objective, "shrinks", 1)
+        self.context = recipe.data.context // shrinks
+        """In pixels of the `content`."""
         self.networks, self.players = objective.networks, objective.players
         self.own = dict(weights)
         self.weights = (
@@ -85,8 +88,8 @@ class Beside:
         self.culture: CultureLoss | None = None
         if any(name.startswith("culture") for name in weights):
             works = find_pictures(recipe.culture.reference, "[culture] reference")
-            scale = cast(Generator, self.networks["generator"]).scale
-            self.culture = CultureLoss(works, recipe.culture.side, recipe.data.crop * scale, recipe.seed)
+            crop = recipe.data.crop * cast(Generator, self.networks["generator"]).scale // shrinks
+            self.culture = CultureLoss(works, recipe.culture.side, crop, recipe.seed)
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         terms = self.objective.terms(player, batch)

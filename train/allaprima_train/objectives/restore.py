@@ -108,6 +108,7 @@ class Restore:
     def __init__(self, recipe: Recipe, features: None) -> None:
         self.settings: RestoreSettings = recipe.objective
         generator = shipped_generator(recipe)
+        self.shrinks = cast(Generator, generator).scale  # crop and context count in what is wanted
         self.networks = nn.ModuleDict({"generator": generator})
         self.players = {"generator": generator}
         self.context = recipe.data.context
