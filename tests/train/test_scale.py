@@ -139,6 +139,15 @@ def test_several_processes_without_fabric_name_the_extra(monkeypatch: pytest.Mon
         team("cpu", {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"})
 
 
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta"])
+def test_a_device_that_is_not_here_is_named_with_those_that_are(name: str) -> None:
+    words = f"cannot train on the device {name} - .+ - take --device cpu"
+    with pytest.raises(DeviceError, match=words) as caught:
+        team(name, {})
+    assert caught.value.code == "E_DEVICE"
+    assert team("cpu", {}).place == torch.device("cpu")
+
+
 def pictures(count: int = 2, side: int = 64) -> torch.Tensor:
     return (
         torch.from_numpy(np.stack([picture(n, side, side) for n in range(count)])).permute(0, 3, 1, 2) / 255

@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 from allaprima.errors import InputError, OutputError, QualityError, UsageError
 from allaprima_train import data, loop
 from allaprima_train.data import Crops, Cut
+from allaprima_train.features import load_features
 from allaprima_train.loop import Step, train
-from allaprima_train.recipe import Recipe
+from allaprima_train.objectives import objective_streams
+from allaprima_train.recipe import Recipe, parse_recipe
 from allaprima_train.run import Run
 
 Recipes = Callable[..., Recipe]
@@ -393,6 +395,46 @@ def test_training_without_pictures_says_what_to_do(recipe: Recipes, features: Pa
         train(made, Run(tmp_path / "run"), features=features)
     assert "--set" in caught.value.next
     assert not (tmp_path / "run").exists()
+
+
+def test_a_picture_of_an_ending_that_is_not_read_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "x.heic").write_bytes(b"a picture")
+    words = r"x\.heic - .* ends with one of \.bmp, \.jpeg, .* - .*--set 'data\.content="
+    with pytest.raises(InputError, match=words):
+        data.find_pictures([str(tmp_path / "x.heic")])
+    with pytest.raises(InputError, match="there is no such folder or file"):
+        data.find_pictures([str(tmp_path / "y.heic")])
+
+
+def test_a_set_that_cannot_be_set_alone_is_named_without_saying_how(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    made = parse_recipe(
+        f"""
+name = "several"
+method = "stargan"
+[data]
+content = ["{photos}"]
+[generator]
+network = "mobile"
+size = "nano"
+[[stargan.domains]]
+name = "ink"
+pictures = ["{tmp_path / "empty"}"]
+[[stargan.domains]]
+name = "oil"
+pictures = ["{photos}"]
+""",
+        "several.toml",
+    )
+    with pytest.raises(InputError, match=r"point \[stargan\] domains, ink at a folder of pictures$"):
+        objective_streams(made)
+
+
+def test_features_that_are_not_safetensors_say_so(tmp_path: Path) -> None:
+    torch.save({"conv1_1.weight": torch.zeros(1)}, tmp_path / "vgg19.pth")
+    with pytest.raises(InputError, match=r"vgg19\.pth - it is no whole safetensors file") as caught:
+        load_features(tmp_path / "vgg19.pth")
+    assert caught.value.code == "E_FEATURES_INVALID"
 
 
 def test_a_checkpoint_of_another_network_says_what_differs(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,13 +49,12 @@ def find_pictures(places: Sequence[str], setting: str = "[data] content") -> lis
         ]
         if not pictures:
             why = "it has no pictures in it" if path.is_dir() else "there is no such folder or file"
-            raise InputError(
-                "E_DATA_EMPTY",
-                f"no training pictures in {path}",
-                why,
-                f"point {setting} at a folder of pictures, e.g. "
-                f"--set '{setting.replace('] ', '.').strip('[')}=[\"~/Pictures\"]'",
-            )
+            if path.is_file():
+                why = f"its name is not a picture's, which ends with one of {', '.join(sorted(ENDINGS))}"
+            advice = f"point {setting.rstrip(',')} at a folder of pictures"
+            if key := re.fullmatch(r"\[([\w.]+)\] (\w+)", setting):  # of several sets, none can be set alone
+                advice += f", e.g. --set '{key[1]}.{key[2]}=[\"~/Pictures\"]'"
+            raise InputError("E_DATA_EMPTY", f"no training pictures in {path}", why, advice)
         for picture in pictures:
             found.setdefault(picture.resolve(), picture)
     return list(found.values())

@@ -83,14 +83,13 @@ def find_features(path: Path | None = None) -> Path | None:
 
 
 def load_features(path: Path | None = None) -> Vgg19:
-    """The network with its weights. Raises InputError E_FEATURES_MISSING where none can be had."""
+    """The network with its weights. Raises InputError E_FEATURES_MISSING where none can be had, E_FEATURES_INVALID for
+    a file that holds others."""
     file = find_features(path)
     if file is None:
         weights, file = from_torchvision()
     else:
-        from safetensors.torch import load_file
-
-        weights = load_file(file)
+        weights = from_file(file)
     network = Vgg19()
     network.origin = f"{file.name}, SHA-256 {_sha256(file)}"
     try:
@@ -108,6 +107,22 @@ def load_features(path: Path | None = None) -> Vgg19:
 def _sha256(file: Path) -> str:
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def from_file(file: Path) -> dict[str, Tensor]:
+    """Raises InputError E_FEATURES_INVALID for what is not safetensors."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            "E_FEATURES_INVALID",
+            f"cannot read the feature network {file}",
+            f"it is no whole safetensors file ({error})",
+            "give a safetensors file; with neither --features nor ALLAPRIMA_FEATURES the published weights are fetched",
+        ) from None
 
 
 def from_torchvision() -> tuple[dict[str, Tensor], Path]:

@@ -94,11 +94,23 @@ class Several:
 
 
 def team(device: str | None = None, environment: Mapping[str, str] | None = None) -> Team:
-    """The processes that torchrun started, or this one alone on `device` (default: a GPU where there is one)."""
+    """The processes that torchrun started, or this one alone on `device` (default: a GPU where there is one).
+
+    Raises DeviceError E_DEVICE for one that PyTorch does not know, or does not have here.
+    """
     around = os.environ if environment is None else environment
     if int(around.get("WORLD_SIZE", "1")) > 1:
         return Several(device, around)
-    return Alone(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError) as error:  # the latter is what a build for processors only says
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        here = ["--device cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise DeviceError(
+            "E_DEVICE", f"cannot train on the device {name}", why, f"take {' or '.join(here)}"
+        ) from None
+    return Alone(name)
 
 
 def require_divisible(batch: int, parts: int, what: str) -> None:
