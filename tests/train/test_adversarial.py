@@ -133,6 +133,14 @@ def test_a_clock_counts_steps_and_not_the_pieces_that_they_are_accumulated_of() 
     assert [(clock.tick(), clock.now) for _ in range(5)] == [(0, 1), (0, 1), (1, 2), (1, 2), (2, 3)]
 
 
+def test_a_clock_counts_on_where_a_resume_has_other_pieces() -> None:
+    clock, again = Clock(), Clock(pieces=4)
+    for _ in range(500):
+        clock.tick()
+    again.load_state_dict(clock.state_dict())
+    assert [again.tick() for _ in range(5)] == [500, 500, 500, 500, 501]
+
+
 def test_a_gradient_passes_the_clip_on_the_way_in_only() -> None:
     raw = torch.tensor([-1.0, -1.0, 0.5, 2.0, 2.0], requires_grad=True)
     seen = as_seen(raw)

@@ -211,6 +211,29 @@ def test_steering_multiplies_the_weight_in_the_loss_and_resumes_exactly(
     assert without_rate[0] == without_rate[1]
 
 
+def test_a_best_snapshot_by_other_rules_is_none_after_a_resume(
+    recipe: Recipes, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Judge, "measure", lambda self, generator: {"psnr_db": 20.0, "style_distance": 0.4})
+    steered = (
+        "quality.most={style_distance=0.1}",
+        "quality.steer={style='style_distance'}",
+        "quality.steer_by=4.0",
+    )
+    first = recipe(*EVERY_TWO, "train.steps=6", "quality.goal='psnr_db'", *steered)
+    run = train(first, Run(tmp_path / "run"), features=features, stop_at=3)
+    assert evaluations(run)[-1]["weight/style"] == 4
+    other = recipe(*EVERY_TWO, "train.steps=6", "quality.goal='style_distance'", "quality.patience=1")
+    train(other, run, features=features, resume=True, may_change=["quality"])
+    found = evaluations(run)
+    assert [(line["step"], line["quality/best"]) for line in found] == [(2, True), (4, True), (6, False)]
+    assert "weight/style" not in found[-1]
+    assert run.load_checkpoint()[1]["factors"] == {}
+    more = recipe(*EVERY_TWO, "train.steps=8", "quality.goal='style_distance'", "quality.patience=2")
+    train(more, run, features=features, resume=True, may_change=["quality", "train"])
+    assert not evaluations(run)[-1]["quality/best"]  # of the same rules it is still the first
+
+
 def test_a_training_without_progress_stops_early_and_stays_stopped(
     recipe: Recipes, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

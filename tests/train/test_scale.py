@@ -131,6 +131,12 @@ def test_two_processes_train_what_one_does(recipe: Recipes, features: Path, tmp_
 def test_a_batch_that_cannot_be_shared_is_refused(recipe: Recipes, features: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="batch = 2 cannot be divided into 3.*take a batch of 3"):
         train(recipe("train.accumulate=3"), Run(tmp_path / "run"), features=features)
+    together = "perceptual.gram_of='batch'"
+    with pytest.raises(UsageError, match=r"cannot be computed in 2 pieces.*looks at 2.*take a batch of 4"):
+        train(recipe(together, "train.accumulate=2"), Run(tmp_path / "run"), features=features)
+    assert not (tmp_path / "run").exists()
+    train(recipe(together, "train.accumulate=2", "train.batch=4", "train.steps=1"), Run(tmp_path / "run"),
+          features=features)  # fmt: skip
 
 
 def test_several_processes_without_fabric_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

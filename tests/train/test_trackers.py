@@ -41,9 +41,11 @@ def test_weights_and_biases_writes_its_files_and_stays_offline(
 def test_a_tracker_that_is_not_installed_names_the_extra(
     recipe: Recipes, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = train(recipe("train.steps=1"), Run(tmp_path / "run"), features=features)
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(DeviceError, match=r"allaprima\[wandb\]"):
-        train(recipe("train.tracker='wandb'"), Run(tmp_path / "run"), features=features)
+        train(recipe("train.tracker='wandb'"), run, features=features)
+    assert run.generator()[1]["step"] == "1"  # before anything of the earlier run is gone
 
 
 def test_a_tracker_that_does_not_exist_is_refused(recipe: Recipes) -> None:

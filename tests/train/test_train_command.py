@@ -41,7 +41,10 @@ def test_a_run_is_called_after_the_recipe_and_is_not_overwritten_unasked(command
         command()
     assert Path("runs/small/weights.safetensors").read_bytes() == before
     assert command("--overwrite", "--set", "train.steps=3") == 0
-    assert Run(Path("runs/small")).load_checkpoint()[1]["step"] == 3
+    run = Run(Path("runs/small"))
+    assert run.load_checkpoint()[1]["step"] == 3
+    steps = [json.loads(line)["step"] for line in run.log_file.read_text().splitlines()]
+    assert sorted(set(steps)) == steps, "lines of the run before"
 
 
 def test_what_a_training_begins_with_is_not_written_over(command: Callable[..., int]) -> None:
@@ -49,9 +52,10 @@ def test_what_a_training_begins_with_is_not_written_over(command: Callable[..., 
     assert command("--set", "train.steps=2") == 0
     before = Path("runs/small/weights.safetensors").read_bytes()
     again = ("--set", "transfer.init_from='runs/small'")
-    for way in ((), ("--overwrite",)):
-        with pytest.raises(UsageError, match="runs/small is what this training begins with"):
-            command(*again, *way)
+    its_file = ("--set", "transfer.init_from='runs/small/weights.safetensors'")
+    for way in (again, (*again, "--overwrite"), (*its_file, "--overwrite")):
+        with pytest.raises(UsageError, match="runs/small is what this training learns from"):
+            command(*way)
     assert Path("runs/small/weights.safetensors").read_bytes() == before
     assert command(*again, "--out", "runs/other", "--set", "train.steps=1") == 0
 

@@ -17,9 +17,11 @@ from allaprima_train.adapters import adapt, is_adapter, merged
 from allaprima_train.generators import Generator, make_generator
 from allaprima_train.generators.doubletail import DoubleTail
 from allaprima_train.generators.mobile import SIZES, Mobile, Size
-from allaprima_train.loop import train
+from allaprima_train.generators.retention import Retention
+from allaprima_train.loop import prepared, train
 from allaprima_train.recipe import Recipe, parse_recipe
 from allaprima_train.run import Run
+from allaprima_train.team import team
 from allaprima_train.transfer import begin_with, read_weights
 
 Recipes = Callable[..., Recipe]
@@ -125,6 +127,25 @@ def test_a_second_tail_begins_as_the_first_unless_it_is_given(size: str, tmp_pat
         begin_with(again, read_weights(saved(tmp_path, "both.pth", network.state_dict())))
         assert torch.equal(again.both(x)[1], network.both(x)[1])
         assert not torch.equal(*again.both(x))
+
+
+@pytest.mark.parametrize("kind", [DoubleTail, Retention])
+def test_a_run_whose_network_has_more_while_it_trains_begins_another(
+    kind: type[Mobile], recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    trained, run = kind("nano"), Run(tmp_path / "run")
+    run.begin(recipe())
+    monkeypatch.setattr("allaprima_train.run.shipped_generator", lambda recipe: kind("nano"))
+    run.save_weights(trained, {"step": "3"})
+    other = Mobile("nano")
+    assert begin_with(other, read_weights(str(run.folder))).endswith("from the run small, step 3")
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(other.folded()(x), trained.folded()(x))
+    again = kind("nano")
+    begin_with(again, read_weights(str(run.folder)))
+    assert same(again, trained)
 
 
 def test_another_architecture_says_what_differs(nano: torch.nn.Module, tmp_path: Path) -> None:
@@ -258,6 +279,57 @@ def test_frozen_weights_stay_and_others_learn_at_their_own_rate(
     assert all(moved[name] == 0 for name in moved if name.startswith(("stem.", "blocks.0.")))
     assert all(moved[name] > 1e-4 for name in moved if name.startswith("blocks.1.first."))
     assert 0 < moved["up.filter"] < 1e-6
+
+
+def memory(run: Run) -> dict[str, torch.Tensor]:
+    """Each parameter's average gradient in a checkpoint, by the parameter's name."""
+    tensors, state = run.load_checkpoint()
+    slots = state["optimiser.generator"]["slots"]
+    names = state["optimiser.generator"]["of"]
+    return {name: tensors[slots[str(i)]["of"]["exp_avg"]["tensor"]] for i, name in enumerate(names)}
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "soap"])
+def test_what_is_frozen_at_a_resume_leaves_the_others_their_own_memory(
+    recipe: Recipes, features: Path, tmp_path: Path, optimiser: str
+) -> None:
+    kind = f"train.optimiser='{optimiser}'"
+    run = train(recipe("train.steps=4", kind), Run(tmp_path / "run"), features=features, stop_at=3)
+    frozen = recipe(
+        "train.steps=4",
+        kind,
+        "transfer.freeze=['generator.blocks.0.*']",
+        'transfer.rates={"generator.up.*" = 0.5}',
+    )
+    state, *_ = prepared(frozen, team("cpu"), features, afresh=False)
+    state.load(run)
+    copy = Run(tmp_path / "copy")
+    copy.begin(frozen)
+    state.save(copy)
+    before, after = memory(run), memory(copy)
+    assert before.keys() - after.keys() == {name for name in before if ".blocks.0." in name}
+    assert {name for name, tensor in after.items() if not torch.equal(tensor, before[name])} == set()
+    train(frozen, run, features=features, resume=True, may_change=["transfer"])
+    assert not any("memory" in event for event in events(run))
+
+
+def test_another_optimiser_begins_without_memory_and_says_so(
+    recipe: Recipes, features: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "run")
+    train(recipe("train.steps=6"), run, features=features, stop_at=2)
+    for steps, kind in ((4, "soap"), (6, "adam")):
+        made = recipe("train.steps=6", f"train.optimiser='{kind}'")
+        train(made, run, features=features, resume=True, may_change=["train"], stop_at=steps)
+    assert [event for event in events(run) if "memory" in event] == [
+        "the optimiser of generator begins without its memory"
+    ] * 2
+    thawed = Run(tmp_path / "thawed")
+    train(
+        recipe("train.steps=4", "transfer.freeze=['generator.stem.*']"), thawed, features=features, stop_at=2
+    )
+    train(recipe("train.steps=4"), thawed, features=features, resume=True, may_change=["transfer"])
+    assert events(thawed)[-1] == "the optimiser of generator begins without its memory"
 
 
 def test_weight_decay_forgets(recipe: Recipes, features: Path, tmp_path: Path) -> None:

@@ -58,11 +58,15 @@ def run(args: argparse.Namespace) -> int:
     here = Run(args.out or Path("runs") / recipe.name)
     if args.resume and args.out is None and args.recipe == Run(args.recipe.parent).recipe_file:
         here = Run(args.recipe.parent)  # the run's own recipe names the run
-    start = recipe.transfer.init_from
-    if start and not args.resume and Path(start).expanduser().resolve() == here.folder.resolve():
+    needed = {recipe.transfer.init_from, getattr(recipe.objective, "teacher", "")}
+    needed |= set(getattr(recipe.objective, "experts", ()))
+    folder = here.folder.resolve()
+    if not args.resume and any(
+        Path(one).expanduser().resolve().is_relative_to(folder) for one in needed if one
+    ):
         raise UsageError(
             "E_SETTING",
-            f"{here.folder} is what this training begins with, and cannot be written over by it",
+            f"{here.folder} is what this training learns from, and cannot be written over by it",
             next="name another folder with --out",
         )
     speaks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, the first

@@ -21,7 +21,7 @@ from allaprima.files import write_error, write_whole
 from .judge import Evaluation
 from .run import Run
 
-__all__ = ["Journal", "Silent", "Step"]
+__all__ = ["Journal", "Silent", "Step", "require_tracker"]
 
 log = logging.getLogger(__name__)
 
@@ -170,18 +170,7 @@ class WeightsAndBiases:
     """Files under RUN/wandb; nothing leaves the machine unless WANDB_MODE=online, or `wandb sync` later."""
 
     def __init__(self, run: Run, first: int) -> None:
-        os.environ.setdefault(
-            "WANDB_ERROR_REPORTING", "false"
-        )  # it tells its makers of its own failures by default
-        try:
-            import wandb
-        except ModuleNotFoundError:
-            raise DeviceError(
-                "E_EXTRA_MISSING",
-                "the tracker wandb needs Weights & Biases",
-                next="pip install 'allaprima[wandb]', or --set train.tracker=tensorboard",
-            ) from None
-        self.wandb: Any = wandb
+        self.wandb = wandb = _wandb()
         self.session: Any = wandb.init(
             project="allaprima",
             name=run.folder.name,
@@ -199,6 +188,26 @@ class WeightsAndBiases:
 
     def close(self) -> None:
         self.session.finish()
+
+
+def _wandb() -> Any:
+    # it tells its makers of its own failures by default
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    try:
+        import wandb
+    except ModuleNotFoundError:
+        raise DeviceError(
+            "E_EXTRA_MISSING",
+            "the tracker wandb needs Weights & Biases",
+            next="pip install 'allaprima[wandb]', or --set train.tracker=tensorboard",
+        ) from None
+    return wandb
+
+
+def require_tracker(name: str) -> None:
+    """Raises DeviceError E_EXTRA_MISSING for a tracker that is not installed: before a folder is written over."""
+    if name == "wandb":
+        _wandb()
 
 
 class NoTracker:

@@ -39,7 +39,7 @@ from .objectives import shown_pictures
 from .recipe import Recipe
 from .tables import PictureSet, Quality
 
-__all__ = ["Evaluation", "Judge", "require_terms", "rule", "style_of", "styles_of"]
+__all__ = ["Evaluation", "Judge", "forget", "require_terms", "rule", "style_of", "styles_of"]
 
 log = logging.getLogger(__name__)
 
@@ -222,6 +222,21 @@ class Judge:
         """The feature network at the training's precision; what paints is always exact."""
         place = next(self.features.buffers()).device.type
         return torch.autocast(place, torch.bfloat16, enabled=self.recipe.train.precision == "bf16")
+
+
+def forget(before: Recipe, now: Recipe, factors: dict[str, float], remembered: dict[str, Any]) -> None:
+    """After a resume with other settings: a best snapshot that was measured by other rules is none, and a term that
+    is no longer steered weighs what the recipe says."""
+    for term in [term for term in factors if term not in now.quality.steer]:
+        del factors[term]
+    for term, factor in factors.items():
+        factors[term] = min(factor, now.quality.steer_limit)
+    then, wanted = (
+        (one.goal, one.least, one.most, one.pictures, one.side) for one in (before.quality, now.quality)
+    )
+    if then != wanted or styles_of(before) != styles_of(now):
+        for name in ("best", "best_step", "without"):
+            remembered.pop(name, None)
 
 
 def rule(chosen: Quality) -> str:

@@ -22,11 +22,11 @@ from .augment import Augment
 from .data import find_pictures, fingerprint, split
 from .features import load_features
 from .frame_model import to_unit
-from .journal import Journal, Silent, Step
-from .judge import Evaluation, Judge, require_terms, rule
-from .objectives import make_objective, objective_features, objective_streams
+from .journal import Journal, Silent, Step, require_tracker
+from .judge import Evaluation, Judge, forget, require_terms, rule
+from .objectives import Objective, make_objective, objective_features, objective_streams
 from .objectives.beside import with_losses_beside
-from .recipe import Recipe
+from .recipe import Recipe, Train
 from .run import Run
 from .sheet import sheet
 from .state import State, numbers
@@ -62,12 +62,16 @@ def train(
     checkpoint stays as it was.
     """
     changes = run.changed_by(recipe, may_change) if resume else {}
+    before = run.recipe() if resume else recipe
+    require_tracker(recipe.train.tracker)
     together = team(device)
     torch.manual_seed(recipe.seed)
     state, streams, judge, told = prepared(recipe, together, features, afresh=not resume)
     with run.alone() if together.rank == 0 else nullcontext():
         if resume:
             changes |= state.load(run)
+            told += [f"the optimiser of {player} begins without its memory" for player in state.afresh]
+            forget(before, recipe, state.factors, state.remembered)
             if together.rank == 0:
                 run.change(recipe, changes, state.done)
         elif together.rank == 0:
@@ -167,7 +171,9 @@ def prepared(
     network = load_features(features).to(together.place) if looks else None
     if network is not None:
         origin["features"] = network.origin
-    objective = with_losses_beside(recipe, make_objective(recipe, network))
+    objective = make_objective(recipe, network)
+    require_together(objective, recipe.train, together.size)
+    objective = with_losses_beside(recipe, objective)
     require_terms(recipe.quality, objective.weights)
     generator = objective.networks["generator"]
     told: list[str] = []
@@ -210,6 +216,19 @@ def prepared(
     if recipe.train.compile:
         generator.compile()
     return state, streams, judge, told
+
+
+def require_together(objective: Objective, settings: Train, processes: int) -> None:
+    """Raises UsageError E_SETTING where a loss that looks at several pictures of a batch would see fewer."""
+    least = min(getattr(objective, "together", 1), settings.batch)
+    if settings.batch // (settings.accumulate * processes) < least:
+        raise UsageError(
+            "E_SETTING",
+            f"[train] batch = {settings.batch} cannot be computed in {settings.accumulate * processes} pieces",
+            f"a loss of this method looks at {least} pictures together at least",
+            f"take a batch of {least * settings.accumulate * processes}, a smaller accumulate or fewer processes; of "
+            "perceptual, gram_of = 'picture' looks at each by itself",
+        )
 
 
 def with_adapters(recipe: Recipe, generator: nn.Module) -> str:

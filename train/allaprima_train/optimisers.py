@@ -50,13 +50,20 @@ def taken_apart(optimiser: Optimizer, prefix: str) -> tuple[dict[str, Tensor], d
     return tensors, {"slots": slots, "steps": [group.get("step") for group in state["param_groups"]]}
 
 
-def put_together(optimiser: Optimizer, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
-    """Take up a state; rates and other settings stay those of now."""
-    state = optimiser.state_dict()
-    state["state"] = {int(index): _together(slot, tensors) for index, slot in rest["slots"].items()}
-    for group, step in zip(state["param_groups"], rest["steps"], strict=True):
-        if step is not None:
-            group["step"] = step
+def put_together(
+    optimiser: Optimizer, tensors: Mapping[str, Tensor], rest: Mapping[str, Any], places: Sequence[int]
+) -> None:
+    """Take up a state; rates and other settings stay those of now. The n-th parameter's memory is that of the
+    `places[n]`-th there: groups may have been others."""
+    state, slots = optimiser.state_dict(), rest["slots"]
+    state["state"] = {
+        index: _together(slots[str(place)], tensors)
+        for index, place in enumerate(places)
+        if str(place) in slots
+    }
+    steps = [step for step in rest["steps"] if step is not None]  # all groups step together
+    for group in state["param_groups"] if steps else ():
+        group["step"] = max(steps)
     optimiser.load_state_dict(state)
 
 

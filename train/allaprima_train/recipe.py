@@ -96,7 +96,9 @@ class Train:
     """Share of every weight that is forgotten per step and unit of the rate (AdamW): 0.01 against overfitting to few
     pictures."""
     accumulate: Annotated[int, Ge(1)] = 1
-    """Pieces in which a batch is computed before the step: 4 needs a quarter of the memory and does the same."""
+    """Pieces in which a batch is computed before the step: 4 needs a quarter of the memory and does the same, but for
+    losses that look at several pictures at once (`gram_of`, `lightness_weight`, restore's `grid_weight`): these see a
+    piece."""
     compile: bool = False
     """Let torch compile the generator, some minutes at first. benchmarks/compiled.py tells whether it pays; on two
     processors it does not."""

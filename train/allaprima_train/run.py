@@ -112,7 +112,13 @@ class Run:
         try:
             self.samples.mkdir(parents=True, exist_ok=True)
             weights = self.folder.glob("weights*.safetensors")
-            for file in (self.checkpoint_file, self.previous_file, self.changes_file, *weights):
+            for file in (
+                self.checkpoint_file,
+                self.previous_file,
+                self.changes_file,
+                self.log_file,
+                *weights,
+            ):
                 file.unlink(missing_ok=True)
             for sample in self.samples.glob("step-*.png"):
                 sample.unlink()

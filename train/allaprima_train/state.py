@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from allaprima.errors import InputError, QualityError, UsageError
@@ -62,6 +63,7 @@ class State:
             for name, network in objective.networks.items()
             if name.startswith("generator")
         }
+        self.names = self._names()
         self.moving = self._what_moves()
         self.optimisers = {player: make_optimiser(settings, groups) for player, groups in self.moving.items()}
         self.done = 0  # steps; the rate is a function of it, so that the schedule has no state of its own
@@ -69,6 +71,8 @@ class State:
         """Of loss terms whose weight is steered; the others' is 1."""
         self.remembered: dict[str, Any] = {}
         """What the judge of quality has to know after a resume; numbers and words."""
+        self.afresh: list[str] = []
+        """Players whose optimiser had to begin without its memory at a resume."""
 
     @property
     def average(self) -> AveragedModel:
@@ -135,7 +139,8 @@ class State:
             tensors |= {f"{_average(name)}{key}": t for key, t in average.state_dict().items()}
         state = {"step": self.done, "factors": self.factors, "remembered": self.remembered}
         for name, optimiser in self.optimisers.items():
-            found, state[f"optimiser.{name}"] = taken_apart(optimiser, f"optimiser.{name}.")
+            found, kept = taken_apart(optimiser, f"optimiser.{name}.")
+            state[f"optimiser.{name}"] = {**kept, "kind": self.settings.optimiser, "of": self._order(name)}
             tensors |= found
         run.save_checkpoint(tensors, {**state, **self.origin})
 
@@ -171,21 +176,42 @@ class State:
         for name, average in self.averages.items():
             load_strictly(average, under(tensors, _average(name)), str(run.folder))
         for name, optimiser in self.optimisers.items():
-            put_together(optimiser, tensors, state[f"optimiser.{name}"])
+            self._remember(name, optimiser, tensors, state[f"optimiser.{name}"])
         self.done = int(state["step"])
         if "init_from" in state:
             self.origin["init_from"] = state["init_from"]
         self.factors, self.remembered = dict(state["factors"]), dict(state["remembered"])
         return changed
 
-    def _what_moves(self) -> dict[str, dict[float, list[nn.Parameter]]]:
-        """Player -> share of the learning rate -> parameters. What is frozen is in none."""
+    def _remember(
+        self, player: str, optimiser: Optimizer, tensors: Mapping[str, Tensor], kept: Mapping[str, Any]
+    ) -> None:
+        """Give an optimiser its memory back, to each parameter its own. Another kind of optimiser, or parameters that
+        did not move before, begin without."""
+        now = self._order(player)
+        # older checkpoints do not say
+        then = kept.get("of", now if len(kept["slots"]) == len(now) else [])
+        if kept.get("kind", self.settings.optimiser) == self.settings.optimiser and set(now) <= set(then):
+            put_together(optimiser, tensors, kept, [then.index(name) for name in now])
+        else:
+            self.afresh.append(player)
+
+    def _order(self, player: str) -> list[str]:
+        """Names of what moves, as the optimiser counts them."""
+        return [self.names[id(p)] for group in self.moving[player].values() for p in group]
+
+    def _names(self) -> dict[int, str]:
+        """Of every parameter that may move, by its id."""
         names = {id(p): name for name, p in self.objective.networks.named_parameters()}
         for player, network in self.objective.players.items():  # not in a network, yet somebody's
             names |= {
                 id(p): f"{player}.{name}" for name, p in network.named_parameters() if id(p) not in names
             }
-        chosen, every = self.transfer, list(names.values())
+        return names
+
+    def _what_moves(self) -> dict[str, dict[float, list[nn.Parameter]]]:
+        """Player -> share of the learning rate -> parameters. What is frozen is in none."""
+        names, chosen, every = self.names, self.transfer, list(self.names.values())
         frozen = fitting(chosen.freeze, every, "freeze")
         share = {name: chosen.rates[at] for name, at in fitting(list(chosen.rates), every, "rates").items()}
         moving: dict[str, dict[float, list[nn.Parameter]]] = {}

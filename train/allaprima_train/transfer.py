@@ -48,6 +48,8 @@ class Weights:
     """For the lineage."""
     plain: bool = False
     """Of the folded network, as an exported graph holds it, scaled to bytes."""
+    beside: frozenset[str] = frozenset()
+    """Layers that only training sees: what does not have them, begins without."""
 
 
 def read_weights(source: str) -> Weights:
@@ -59,7 +61,12 @@ def read_weights(source: str) -> Weights:
     path = Path(source).expanduser()
     if (run := Run(path)).exists:
         generator, notes = run.generator()
-        return Weights(generator.state_dict(), f"the run {run.recipe().name}, step {notes.get('step', '?')}")
+        shipped = dict(cast(Generator, generator).folded().named_children())
+        return Weights(
+            generator.state_dict(),
+            f"the run {run.recipe().name}, step {notes.get('step', '?')}",
+            beside=frozenset(name for name, _ in generator.named_children() if name not in shipped),
+        )
     if path.suffix == ".safetensors":
         return Weights(_of_safetensors(path), path.name)
     if path.suffix in (".pth", ".pt", ".ckpt", ".bin"):
@@ -85,7 +92,11 @@ def begin_with(generator: nn.Module, weights: Weights, *, only_what_fits: bool =
     """
     target = cast(Generator, generator).folded() if weights.plain else generator
     ours = target.state_dict()
-    given = _stripped(weights.tensors, ours)
+    given = {
+        name: tensor
+        for name, tensor in _stripped(weights.tensors, ours).items()
+        if name in ours or name.partition(".")[0] not in weights.beside
+    }
     if only_what_fits:
         fit = {
             name: tensor

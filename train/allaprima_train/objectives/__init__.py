@@ -57,7 +57,8 @@ class Objective(Protocol):
     players: Mapping[str, nn.Module]
     """Who takes an optimiser step in turn, in this order, and whose parameters move."""
     weights: dict[str, float]
-    """The factor of each loss term."""
+    """The factor of each loss term. An objective may also have `together`: how many pictures a loss has to see at once
+    at least, whatever a batch is divided into."""
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Named, unweighted losses of `player`. Pictures in `batch` are (N, 3, H, W) float RGB in [0, 1].

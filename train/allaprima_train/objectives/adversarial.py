@@ -61,22 +61,25 @@ class Pool(nn.Module):
 
 class Clock(nn.Module):
     """Steps of the training, for what happens at some of them only; in a buffer, as `Pool`. `pieces` of each, as
-    [train] accumulate says, are one step."""
+    [train] accumulate says, are one step: a checkpoint holds steps, so that a resume may have other pieces."""
 
     def __init__(self, pieces: int = 1) -> None:
         super().__init__()
         self.pieces = pieces
+        self.ticked = 0  # of this step's pieces; none between two steps
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def tick(self) -> int:
         """The number of this step, from 0; once for each of its pieces."""
-        self.get_buffer("steps").add_(1)
+        if self.ticked == 0:
+            self.get_buffer("steps").add_(1)
+        self.ticked = (self.ticked + 1) % self.pieces
         return self.now - 1
 
     @property
     def now(self) -> int:
         """Steps that have begun."""
-        return -(-int(self.get_buffer("steps")) // self.pieces)
+        return int(self.get_buffer("steps"))
 
 
 def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, every: int) -> Tensor:

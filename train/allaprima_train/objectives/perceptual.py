@@ -117,6 +117,7 @@ class Perceptual:
             **self.settings.weights,
         }
         self.context = recipe.data.context
+        self.together = 2 if self.settings.gram_of == "batch" else 1
         pictures = self._pictures()
         pieces = [piece for picture in pictures for piece in self._pieces(picture, recipe.seed)]
         self.works: list[Tensor] = []  # (3, H, W) uint8, for the discriminator
