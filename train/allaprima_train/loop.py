@@ -220,13 +220,13 @@ def prepared(
 
 def require_together(objective: Objective, settings: Train, processes: int) -> None:
     """Raises UsageError E_SETTING where a loss that looks at several pictures of a batch would see fewer."""
-    least = min(getattr(objective, "together", 1), settings.batch)
-    if settings.batch // (settings.accumulate * processes) < least:
+    pieces, least = settings.accumulate * processes, min(getattr(objective, "together", 1), settings.batch)
+    if settings.batch % pieces == 0 and settings.batch // pieces < least:
         raise UsageError(
             "E_SETTING",
-            f"[train] batch = {settings.batch} cannot be computed in {settings.accumulate * processes} pieces",
+            f"[train] batch = {settings.batch} cannot be computed in {pieces} pieces",
             f"a loss of this method looks at {least} pictures together at least",
-            f"take a batch of {least * settings.accumulate * processes}, a smaller accumulate or fewer processes; of "
+            f"take a batch of {least * pieces}, a smaller accumulate or fewer processes; of "
             "perceptual, gram_of = 'picture' looks at each by itself",
         )
 
