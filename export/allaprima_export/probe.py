@@ -76,7 +76,11 @@ def propose(path: Path, given: Mapping[str, Any], pictures: Sequence[Path] = ())
     asked = json.dumps({"path": str(path), "given": dict(given), "pictures": [str(one) for one in pictures]})
     try:
         done = subprocess.run(
-            [sys.executable, "-m", __name__], input=asked, capture_output=True, text=True, timeout=TIME_S
+            [sys.executable, "-P", "-m", __name__],
+            input=asked,
+            capture_output=True,
+            text=True,
+            timeout=TIME_S,
         )
     except subprocess.TimeoutExpired:
         raise _cannot_run(path, f"trying it out took more than {TIME_S} s") from None

@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from glob import escape
+from itertools import chain, count
 from pathlib import Path
 
 from .errors import OutputError
@@ -100,8 +101,11 @@ class Draft:
             self.discard()
 
     def keep_part(self) -> Path:
-        """Keep what is there as `NAME.partial.EXT`; the output's own name is not taken. Returns where."""
-        part = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
+        """Keep what is there as `NAME.partial.EXT`, or `NAME.partial-2.EXT` where there is one already: it may be what
+        is being read. The output's own name is not taken. Returns where."""
+        stem, suffix = self.path.stem, self.path.suffix
+        names = chain([f"{stem}.partial{suffix}"], (f"{stem}.partial-{n}{suffix}" for n in count(2)))
+        part = next(one for one in map(self.path.with_name, names) if not os.path.lexists(one))
         try:
             os.replace(self.temp, part)
         except OSError as error:

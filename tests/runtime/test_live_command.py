@@ -15,6 +15,8 @@ from bundles import make_bundle, ramp
 from PIL import Image as Pictures
 
 from allaprima.cli import main
+from allaprima.frame import Frame
+from allaprima.sinks import network
 from allaprima.sources import VideoSource
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
@@ -79,6 +81,24 @@ def test_as_long_as_one_output_works_the_run_goes_on_and_its_end_tells_what_fail
     assert (tmp_path / "b.mp4").read_text() == "somebody's film"
 
 
+def test_two_streams_to_one_server_are_two_outputs(
+    style: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed: dict[str, int] = {}
+
+    class Sent(network.NetworkSink):
+        def put(self, frame: Frame) -> bool:
+            fed[self._url] = fed.get(self._url, 0) + 1
+            return True
+
+    monkeypatch.setattr(network, "NetworkSink", Sent)
+    streams = [f"rtmp://127.0.0.1:9/live/{key}" for key in ("a", "b", "c")]
+    to = [word for one in streams for word in ("--to", one)]
+    assert live("--style", style, "--no-window", "--seconds", "1", *to) == 0
+    assert fed.keys() == set(streams)
+    assert min(fed.values()) > 3
+
+
 def test_without_any_output_that_opens_the_first_error_is_the_answer(
     style: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +157,7 @@ def test_a_page_for_a_network_warns(style: str, capsys: pytest.CaptureFixture[st
         (["--region", "noses"], "moving, faces"),
         (["--size", "big"], "1280x720"),
         (["--to", "http://example.org/"], "rtmp://"),
+        (["--to", "rtmp://example.org:99999/live/key"], "from 1 to 65535"),
     ],
 )
 def test_what_cannot_be_is_said_before_a_camera_opens(

@@ -207,6 +207,10 @@ def test_a_part_is_kept_under_a_name_that_says_so(out: Path) -> None:
     draft.temp.write_bytes(b"half")
     assert draft.keep_part() == (out / "film.partial.mp4").resolve()
     assert [item.name for item in out.iterdir()] == ["film.partial.mp4"]
+    again = Draft(out / "film.mp4", inputs=[out / "film.partial.mp4"])  # painted on, and interrupted again
+    again.temp.write_bytes(b"more")
+    assert again.keep_part() == (out / "film.partial-2.mp4").resolve()
+    assert (out / "film.partial.mp4").read_bytes() == b"half"
 
 
 @pytest.mark.parametrize(

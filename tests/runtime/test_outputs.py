@@ -342,6 +342,14 @@ def test_what_is_no_address_of_a_stream_is_refused(address: str) -> None:
     assert caught.value.code == "E_STREAM_ADDRESS"
 
 
+@pytest.mark.parametrize("address", ["rtmp://h:99999/live/KEY", "srt://h:9000:KEY", "rtmp://[::1/KEY"])
+def test_an_address_that_cannot_be_read_is_refused_and_not_shown(address: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        NetworkSink(address)
+    assert caught.value.code == "E_STREAM_ADDRESS"
+    assert "KEY" not in str(caught.value)
+
+
 def test_keys_of_streams_are_shown_nowhere() -> None:
     url = "rtmp://user:secret@live.example:1935/app/KEY?sign=abc"
     assert without_secrets(url) == "rtmp://live.example:1935/..."

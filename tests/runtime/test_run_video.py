@@ -75,6 +75,15 @@ def test_pictures_have_neither_preview_nor_rehearsal(tmp_path, style, capsys) ->
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     status, said = run(capsys, tmp_path / "a.png", "--style", style, "--dry-run")
     assert (status, said["error"]["code"]) == (2, "E_USAGE")
+    for words in (
+        ("--dry-run",),
+        ("--preview", "5s"),
+        ("--resume",),
+        ("--restart",),
+    ):  # nor have folders of them
+        status, said = run(capsys, tmp_path, "--style", style, "--out", tmp_path / "painted", *words)
+        assert (status, said["error"]["code"]) == (2, "E_USAGE")
+    assert not (tmp_path / "painted").exists()
 
 
 def test_high_dynamic_range_can_be_refused(shared_data, tmp_path, style, capsys) -> None:

@@ -231,6 +231,22 @@ def test_of_many_wishes_the_last_counts_and_all_others_are_closed() -> None:
         assert [painter.style for painter in opened if not painter.closed] == ["four"]
 
 
+def test_the_style_that_was_wished_back_paints_though_another_was_warm_already() -> None:
+    opened: list[Painter] = []
+
+    def open(wish: Wish) -> Painter:
+        opened.append(Painter(wish.style))
+        return opened[-1]
+
+    with Easel(open, Wish("one"), on_error=no_error) as easel:
+        easel.wish(style="two")
+        assert until(lambda: easel._ready is not None)  # while nobody painted
+        easel.wish(style="one")
+        assert until(lambda: len(opened) == 3 and easel._warming is None)
+        assert easel.painter()[0].style == "one"  # type: ignore[attr-defined]
+        assert [painter.style for painter in opened if not painter.closed] == ["one"]
+
+
 def test_a_style_that_does_not_start_leaves_the_present_one_painting() -> None:
     first = Painter("one")
     failed: list[str] = []

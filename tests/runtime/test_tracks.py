@@ -95,6 +95,29 @@ def test_sound_that_the_container_cannot_hold_is_encoded_and_told(make_video: Ma
     seconds = sum(frame.samples for frame in frames) / 48_000
     assert seconds == pytest.approx(1.0, abs=0.1)
     assert float(frames[0].time or 0) == pytest.approx(0.2, abs=0.03)
+    times = [seconds for _, seconds in packets(out / "a.webm", 0)]
+    assert times[-1] == pytest.approx(1.2, abs=0.05)
+    assert times == sorted(set(times))
+
+
+def test_a_pause_in_sound_that_is_encoded_anew_stays_one(
+    make_video: MakeVideo, tmp_path: Path, out: Path
+) -> None:
+    with (
+        av.open(str(make_video("whole.mkv", times=50, audio=("aac",)))) as whole,
+        av.open(str(tmp_path / "paused.mkv"), "w") as paused,
+    ):
+        streams = {stream.index: paused.add_stream_from_template(stream) for stream in whole.streams}
+        for packet in whole.demux():
+            at = float((packet.pts or 0) * packet.time_base)
+            if packet.dts is None or (packet.stream.type == "audio" and 0.5 <= at < 1.2):
+                continue
+            packet.stream = streams[packet.stream.index]
+            paused.mux(packet)
+    repaint(tmp_path / "paused.mkv", out / "a.webm")
+    times = [seconds for _, seconds in packets(out / "a.webm", 0)]
+    assert times[-1] == pytest.approx(packets(tmp_path / "paused.mkv", 0)[-1][1], abs=0.06)
+    assert not [at for at in times if 0.6 < at < 1.1]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,7 +156,7 @@ def open_outputs(
     if args.page is not None:
         outputs.add("page", lambda: _page(args, session))
     for url in args.to:
-        outputs.add(without_secrets(url), partial(_stream, url, source))
+        outputs.add(_free(without_secrets(url), outputs), partial(_stream, url, source))
     if not args.no_window:
         try:
             session.window = WindowSink(f"Alla Prima: {source.name}", on_key=session.press)
@@ -165,6 +166,12 @@ def open_outputs(
             tell(f"note: there is no window: {error.why}")
     if session.window is None and not outputs.names:
         raise next(iter(outputs.failed.values()))
+
+
+def _free(name: str, outputs: Outputs) -> str:
+    """`name`, numbered where there is one already: of two streams to one server all but the key is the same."""
+    taken = {*outputs.names, *outputs.failed}
+    return next(one for one in chain([name], (f"{name} ({n})" for n in count(2))) if one not in taken)
 
 
 def report(args: argparse.Namespace, summary: Status, source: Source, outputs: Outputs) -> int:

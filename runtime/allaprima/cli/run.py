@@ -140,6 +140,12 @@ def run_folder(args: argparse.Namespace) -> int:
     from ..sources import PictureSource, pictures_in
 
     folder = Path(args.source)
+    if args.preview or args.dry_run or args.resume or args.restart:
+        raise UsageError(
+            "E_USAGE",
+            f"{folder} is a folder of pictures",
+            "--preview, --dry-run, --resume and --restart are for video files",
+        )
     if args.window or args.virtual_camera:
         raise UsageError(
             "E_USAGE", f"{folder} is a folder: it is painted into a folder", next="give --out FOLDER"

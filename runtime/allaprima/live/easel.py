@@ -62,7 +62,7 @@ class Easel:
         with self._lock:
             wish = self._wanted
             self._wanted = Wish(wish.style if style is None else style, wish.size if size is None else size)
-            if self._warming is None and not self._closed and self._wanted != self.present:
+            if self._warming is None and not self._closed and self._wanted != self._coming:
                 self._warming = threading.Thread(target=self._warm, name="warming a style", daemon=True)
                 self._warming.start()
 
@@ -103,8 +103,7 @@ class Easel:
         while True:
             with self._lock:
                 wish = self._wanted
-                known = self._ready[0] if self._ready is not None else self.present
-                if self._closed or wish == known:
+                if self._closed or wish == self._coming:
                     self._warming = None
                     return
             try:
@@ -121,6 +120,11 @@ class Easel:
                 replaced, self._ready = self._ready, (wish, painter)
             if replaced is not None:  # warm, but wished away before a frame came for it
                 replaced[1].close()
+
+    @property
+    def _coming(self) -> Wish:
+        """What the next frame will be painted with."""
+        return self.present if self._ready is None else self._ready[0]
 
     def _take_back(self, failed: Wish) -> None:
         """A style that does not start is wished no more, and its size only where it is what did not start."""

@@ -52,15 +52,15 @@ class NetworkSink:
 
     def __init__(self, url: str, *, rate: Fraction | None = None, crf: int = 23) -> None:
         """Raises UsageError E_STREAM_ADDRESS for an address that nothing is sent to."""
+        self.name = without_secrets(url)
         self._format = FORMATS.get(urlsplit(url).scheme.lower(), "")
         if not self._format or not urlsplit(url).netloc:
             raise UsageError(
                 "E_STREAM_ADDRESS",
-                f"cannot send to {without_secrets(url)}",
+                f"cannot send to {self.name}",
                 "it is no address of a stream",
                 f"write one that begins with {' '.join(f'{name}://' for name in FORMATS)}",
             )
-        self.name = without_secrets(url)
         self.notes: list[str] = []
         self._url = url
         self._rate = rate or Fraction(30)
@@ -139,7 +139,18 @@ class NetworkSink:
 
 
 def without_secrets(url: str) -> str:
-    """`rtmp://user:password@host/app/KEY` -> `rtmp://host/...`: stream keys belong on no screen and in no log."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
+    """`rtmp://user:password@host/app/KEY` -> `rtmp://host/...`: stream keys belong on no screen and in no log.
+
+    Raises UsageError E_STREAM_ADDRESS for what cannot be read as an address; it is not shown either.
+    """
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError as error:
+        raise UsageError(
+            "E_STREAM_ADDRESS",
+            "cannot send to an address that is none",
+            str(error).partition("'")[0].strip().removesuffix(" as").lower(),
+            "write it as rtmp://host:1935/app/key, with a port from 1 to 65535",
+        ) from None
     return f"{parts.scheme}://{parts.hostname or ''}{port}{'/...' if parts.path.strip('/') or parts.query else ''}"

@@ -171,19 +171,27 @@ class Tracks:
         resampler = AudioResampler(format=out.codec_context.format, layout=layout, rate=rate)
         origin = self._origin
         start: Fraction | None = None
+        at = -origin  # of what comes next
         damaged = False
 
         def write(packet: Packet) -> None:
-            nonlocal start, damaged
+            nonlocal start, at, damaged
             try:
                 frames: list[Any] = list(packet.decode())
             except av.FFmpegError:
                 damaged = True
                 return
             for frame in frames:
+                if frame.pts is not None:
+                    at = Fraction(frame.pts) * (frame.time_base or packet.time_base) - origin
                 if start is None:
-                    start = Fraction(frame.pts or 0) * (frame.time_base or packet.time_base) - origin
-                frame.pts = None  # counted from the start by the resampler
+                    start = at
+                # in samples from the start: gaps stay gaps, and the resampler does not count by itself
+                frame.pts, frame.time_base = (
+                    round((at - start) * frame.sample_rate),
+                    Fraction(1, frame.sample_rate),
+                )
+                at += Fraction(frame.samples, frame.sample_rate)
                 encode(resampler.resample(frame))
 
         def encode(frames: list[Any]) -> None:

@@ -160,9 +160,10 @@ class LiveSource:
             self._closing.set()
             self._changed.notify_all()
             open = not self.lost  # otherwise it was let go of when it was lost
+        self._thread.join(timeout=1.0)  # first: some drivers do not bear to be let go of while somebody reads
         if open:
             self._capture.close()
-        self._thread.join(timeout=1.0)
+            self._thread.join(timeout=1.0)  # one that hung in the read
 
     def __enter__(self) -> Self:
         return self
