@@ -254,6 +254,15 @@ def test_a_hostile_network_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_nothing_that_lies_in_the_current_folder_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("open('ran', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    propose(strangers.stranger(tmp_path / "s.onnx"), {})
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "code", "reason"),
     [

@@ -50,6 +50,29 @@ def test_a_pulled_plug_is_a_lost_camera_in_bounded_time(mode: str) -> None:
     assert got
 
 
+def test_a_camera_is_let_go_of_when_nobody_reads_it_any_more() -> None:
+    """Some drivers end the program otherwise."""
+
+    class Careful(FakeCapture):
+        reading, let_go_of = False, ""
+
+        def read(self) -> Image | None:
+            self.reading = True
+            time.sleep(0.05)  # as a driver that is not interrupted
+            picture = super().read()
+            self.reading = False
+            return picture
+
+        def close(self) -> None:
+            self.let_go_of = "while it was read" if self.reading else "afterwards"
+            super().close()
+
+    camera = Careful(64, 48, Fraction(100))
+    with LiveSource(lambda: camera, "test") as source:
+        next(iter(source))
+    assert camera.let_go_of == "afterwards"
+
+
 @pytest.mark.parametrize("mode", ["false", "freeze", "block"])
 def test_a_camera_that_is_plugged_in_again_goes_on_where_it_was(mode: str) -> None:
     plug = Plug(64, 48, Fraction(100), FakeSettings(unplug_after=10, mode=mode, back_after=0.3))

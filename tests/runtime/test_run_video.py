@@ -51,6 +51,22 @@ def test_a_rehearsal_says_what_to_expect_and_writes_nothing(tmp_path, style, cap
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+def test_of_a_film_shorter_than_a_rehearsal_what_was_measured_is_expected(tmp_path, style, capsys) -> None:
+    film = write_video(tmp_path / "a.mp4", times=12)
+    status, said = run(capsys, film, "--style", style, "--out", tmp_path / "b.mp4", "--dry-run")
+    assert (status, said["frames"]) == (0, 12)
+    assert said["expected_seconds"] == pytest.approx(said["seconds"], abs=0.06)
+
+
+def test_seconds_of_a_preview_count_from_the_first_picture(tmp_path, style, capsys) -> None:
+    """A film whose sound begins six seconds before its pictures."""
+    film = write_video(tmp_path / "a.mkv", times=list(range(150, 200)), audio=("aac",))
+    status, said = run(capsys, film, "--style", style, "--out", tmp_path / "b.mkv", "--preview", "1s")
+    assert (status, said["frames"]) == (0, 25)
+    status, said = run(capsys, film, "--style", style, "--out", tmp_path / "c.mkv", "--dry-run")
+    assert (status, said["frames"]) == (0, 50)
+
+
 def test_a_rehearsal_finds_what_forbids_the_run(tmp_path, style, capsys) -> None:
     film = write_video(tmp_path / "a.mp4")
     (tmp_path / "b.mp4").write_text("taken")

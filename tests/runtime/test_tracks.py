@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -97,7 +98,8 @@ def test_sound_that_the_container_cannot_hold_is_encoded_and_told(make_video: Ma
     assert float(frames[0].time or 0) == pytest.approx(0.2, abs=0.03)
     times = [seconds for _, seconds in packets(out / "a.webm", 0)]
     assert times[-1] == pytest.approx(1.2, abs=0.05)
-    assert times == sorted(set(times))
+    steps = {round(after - before, 3) for before, after in pairwise(times)}
+    assert steps <= {0.019, 0.02, 0.021}, "rounded by the containers to a thousandth of a second"
 
 
 def test_a_pause_in_sound_that_is_encoded_anew_stays_one(

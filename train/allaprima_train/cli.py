@@ -60,10 +60,8 @@ def run(args: argparse.Namespace) -> int:
         here = Run(args.recipe.parent)  # the run's own recipe names the run
     needed = {recipe.transfer.init_from, getattr(recipe.objective, "teacher", "")}
     needed |= set(getattr(recipe.objective, "experts", ()))
-    folder = here.folder.resolve()
-    if not args.resume and any(
-        Path(one).expanduser().resolve().is_relative_to(folder) for one in needed if one
-    ):
+    paths = [path for one in needed if one and (path := Path(one).expanduser().resolve()).exists()]
+    if not args.resume and any(here.folder.resolve() in (path, path.parent) for path in paths):
         raise UsageError(
             "E_SETTING",
             f"{here.folder} is what this training learns from, and cannot be written over by it",

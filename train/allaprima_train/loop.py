@@ -226,8 +226,7 @@ def require_together(objective: Objective, settings: Train, processes: int) -> N
             "E_SETTING",
             f"[train] batch = {settings.batch} cannot be computed in {pieces} pieces",
             f"a loss of this method looks at {least} pictures together at least",
-            f"take a batch of {least * pieces}, a smaller accumulate or fewer processes; of "
-            "perceptual, gram_of = 'picture' looks at each by itself",
+            f"take a batch of {least * pieces}, a smaller accumulate or fewer processes",
         )
 
 

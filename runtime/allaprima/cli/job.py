@@ -275,7 +275,7 @@ def rehearse(
     with tempfile.TemporaryDirectory(prefix="allaprima-") as folder:
         trial = Path(folder) / Path(target).name
         summary = paint(source, stylizer, trial, encoding=encoding, quiet=True)
-        share = whole / source.until if whole else None
+        share = whole / min(whole, source.until) if whole else None
         size = trial.stat().st_size
     return {
         **summary,

@@ -242,9 +242,9 @@ class PageSink:
                     async with self._came:
                         await self._came.wait()
                     continue
-                seen = self._number
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(self._picture)}\r\n\r\n"
-                yield head.encode() + self._picture + b"\r\n"
+                seen, picture = self._number, self._picture  # another thread takes the next one in its place
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                yield head.encode() + picture + b"\r\n"
         finally:
             self._viewers -= 1
 

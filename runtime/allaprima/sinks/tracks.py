@@ -24,6 +24,9 @@ from .subtitles import ASS_HEADER, WRITABLE, text_of, written
 __all__ = ["Tracks"]
 
 _AUDIO_ENCODER = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
+_PAUSE = Fraction(
+    1, 20
+)  # seconds: what is missing before a piece of sound; less is how its container rounds times
 # What describes the old file, not the film
 _FILE_KEYS = frozenset(
     {
@@ -183,10 +186,11 @@ class Tracks:
                 return
             for frame in frames:
                 if frame.pts is not None:
-                    at = Fraction(frame.pts) * (frame.time_base or packet.time_base) - origin
-                if start is None:
-                    start = at
-                # in samples from the start: gaps stay gaps, and the resampler does not count by itself
+                    said = Fraction(frame.pts) * (frame.time_base or packet.time_base) - origin
+                    if start is None or said - at > _PAUSE:
+                        at = said
+                start = at if start is None else start
+                # in samples from the start: the resampler does not count, nor the encoder
                 frame.pts, frame.time_base = (
                     round((at - start) * frame.sample_rate),
                     Fraction(1, frame.sample_rate),

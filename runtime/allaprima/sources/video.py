@@ -82,7 +82,8 @@ class VideoSource:
         """Whether frames come as YUV planes, where they can: without any conversion for 4:2:0 of 8 bits, which is
         most video. May be set until the first frame is taken."""
         self.until: float | None = None
-        """Seconds: stop at the first frame from this time on, for previews. May be set until the first is taken."""
+        """Seconds from the first frame on: stop at the first one after them, for previews. May be set until the first
+        is taken."""
         self._on_corrupt = on_corrupt
         self._hdr = hdr
         self._damaged = 0
@@ -178,11 +179,13 @@ class VideoSource:
         first, self._first = self._first, None
         if first is None:
             return  # read to its end before
+        begins: Fraction | None = None
         for index, decoded in enumerate(self._with_first(first)):
             ticks = self._clock.next(decoded)
             time = Fraction(ticks) * self.time_base - self.origin
+            begins = time if begins is None else begins  # seconds after the sound, in some films
             length = decoded.duration or 0
-            if self.until is not None and float(time) >= self.until:
+            if self.until is not None and float(time - begins) >= self.until:
                 self.end = float(time)
                 return
             self.end = float(time + length * self.time_base) if length > 0 else None

@@ -15,6 +15,8 @@ Besides its settings and its objective, a page has
 
 and its objective
 
+    together                how many pictures a loss has to see at once at least, whatever a batch is divided into; only
+                            where it is more than one
     shrinks                 how many times smaller `content` is than crop and context of [data] say; only where it is
 """
 
@@ -57,8 +59,7 @@ class Objective(Protocol):
     players: Mapping[str, nn.Module]
     """Who takes an optimiser step in turn, in this order, and whose parameters move."""
     weights: dict[str, float]
-    """The factor of each loss term. An objective may also have `together`: how many pictures a loss has to see at once
-    at least, whatever a batch is divided into."""
+    """The factor of each loss term."""
 
     def terms(self, player: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Named, unweighted losses of `player`. Pictures in `batch` are (N, 3, H, W) float RGB in [0, 1].
