@@ -47,6 +47,7 @@ from allaprima_train.quality import pixels, see, structure_distance
 from allaprima_train.recipe import Recipe
 from allaprima_train.run import Run
 from allaprima_train.tables import Compress, Culture, Quality, Search, Temporal, Transfer
+from allaprima_train.team import require_device
 
 from .calibration import calibration_pictures
 from .core import in_bytes, trace
@@ -149,6 +150,8 @@ def compress(
         raise OutputError(
             "E_OUTPUT_EXISTS", f"{taken[0].folder} holds a run already", next="--overwrite, or another --out"
         )
+    if device and not plan:
+        require_device(device)  # before the minutes of measuring
     whole = cast(Mobile, run.generator()[0])
     studio = Studio(recipe, whole, wish)
     rungs: list[Rung] = []

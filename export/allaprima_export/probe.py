@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from allaprima import settings
 from allaprima.demo import PHOTOGRAPH
-from allaprima.errors import AllaPrimaError, BundleError
+from allaprima.errors import AllaPrimaError, BundleError, InputError
 from allaprima.frame import Image
 from allaprima.pixels import resize
 from allaprima.sources.pictures import PictureSource
@@ -69,8 +69,8 @@ class Proposal:
 def propose(path: Path, given: Mapping[str, Any], pictures: Sequence[Path] = ()) -> Proposal:
     """Try the model at `path` out. `given` are settings of `Convention` that are known; they are taken as they are.
 
-    Raises what `read_stranger` raises, and BundleError E_IMPORT_RUN for a network that does not run, takes no size
-    that was tried, or needs more than MEMORY_BYTES or TIME_S.
+    Raises what `read_stranger` raises, InputError for a picture that cannot be read, and BundleError E_IMPORT_RUN for
+    a network that does not run, takes no size that was tried, or needs more than MEMORY_BYTES or TIME_S.
     """
     read_stranger(path)  # here first: a file that is refused needs no process
     asked = json.dumps({"path": str(path), "given": dict(given), "pictures": [str(one) for one in pictures]})
@@ -91,6 +91,8 @@ def propose(path: Path, given: Mapping[str, Any], pictures: Sequence[Path] = ())
         raise _cannot_run(
             path, f"trying it out failed within {MEMORY_BYTES >> 30} GiB of memory: {last}"
         ) from None
+    if "unreadable" in said:
+        raise InputError(**said["unreadable"])
     if "error" in said:
         raise _cannot_run(path, said["error"])
     return Proposal({name: settings.read(Finding, found, "probe") for name, found in said.items()})
@@ -103,6 +105,8 @@ def main() -> None:
     try:
         findings = _probe(read_stranger(Path(asked["path"])), asked["given"], asked["pictures"])
         said: dict[str, Any] = {name: settings.write(found) for name, found in findings.items()}
+    except InputError as error:  # a picture's: the network has been read before
+        said = {"unreadable": {part: getattr(error, part) for part in ("code", "what", "why", "next")}}
     except AllaPrimaError as error:
         said = {"error": error.why or error.what}
     except Exception as error:  # a vendor raises anything; its words are the reason

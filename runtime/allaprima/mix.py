@@ -22,7 +22,7 @@ __all__ = ["Mixture", "Share", "parse_mix"]
 class Share:
     style: str
     weight: float | str = 1.0
-    """A number above 0, or the path of a picture whose white is where this style paints."""
+    """A number above 0, or the path of a picture: where it is white the style has a share of 1, where black none."""
 
 
 def parse_mix(text: str) -> list[Share]:
@@ -123,4 +123,4 @@ class Mixture:
         mask = self._masks[number]
         if mask is None:
             return np.asarray(self._shares[number].weight, np.float32)
-        return mask(image).astype(np.float32)
+        return mask(image).astype(np.float32) / 255  # white counts as much as the number 1

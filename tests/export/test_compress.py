@@ -14,7 +14,7 @@ import trained
 from safetensors.torch import save_file
 
 from allaprima.cli import main
-from allaprima.errors import OutputError, QualityError, UsageError
+from allaprima.errors import DeviceError, OutputError, QualityError, UsageError
 from allaprima_export import compress as module
 from allaprima_export.compress import SMALLEST, Point, Studio, compress, ladder
 from allaprima_export.core import billion_macs
@@ -84,6 +84,8 @@ def test_what_cannot_be_reached_is_said_before_anything_is_trained(run: Run) -> 
         compress(run.folder)
     with pytest.raises(UsageError, match="cannot compress for fp16"):
         compress(run.folder, wish=Compress(target_ms=9, precision="fp16", on="ort"))
+    with pytest.raises(DeviceError, match="cannot train on the device gpu"):  # nor measured
+        compress(run.folder, wish=Compress(target_ms=0.5, at="64x48"), device="gpu")
     with pytest.raises(ValueError, match="a width and a height"):
         Compress(at="720p")
 

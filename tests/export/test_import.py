@@ -374,6 +374,17 @@ def test_the_command_proposes_and_waits_for_a_yes(
     assert [path.name for path in tmp_path.iterdir()] == ["s.onnx"]
 
 
+def test_a_picture_that_cannot_be_read_is_what_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    strangers.stranger(tmp_path / "s.onnx")
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert main(["import", "s.onnx", "--pictures", "torn.png"]) == 3
+    assert "torn.png" in (said := capsys.readouterr().err)
+    assert "network" not in said
+
+
 @pytest.mark.usefixtures("few_scenes")
 def test_the_command_imports_what_it_proposed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

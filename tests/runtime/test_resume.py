@@ -102,6 +102,9 @@ def test_an_unfinished_painting_is_neither_thrown_away_nor_mixed_with_another(fo
     assert other.returncode == 2
     assert "strength" in other.stderr
     assert "E_RESUME_SETTINGS" in other.stderr
+    less = paint(folder, "--resume", "--preview", "0.2s")  # fewer pictures than there are already
+    assert less.returncode == 2
+    assert "preview was null and is 0.2" in less.stderr
     anew = paint(folder, "--restart", "--strength", "0.5", "--json")
     assert anew.returncode == 0, anew.stderr
     assert json.loads(anew.stdout)["frames"] == FRAMES

@@ -19,8 +19,9 @@ from allaprima.stream import play
 MakeVideo = Callable[..., Path]
 
 
-def repaint(path: Path, target: Path) -> list[str]:
+def repaint(path: Path, target: Path, until: float | None = None) -> list[str]:
     with VideoSource(path) as source, VideoSink(target, like=source) as sink:
+        source.until = until
         play(source, lambda frame: frame, sink)
     return source.notes + sink.notes
 
@@ -185,6 +186,20 @@ def test_chapters_and_titles_stay(make_video: MakeVideo, out: Path, suffix: str)
         assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["One", "Two"]
         second = container.chapters()[1]
         assert float(second["start"] * (second["time_base"] or 0)) == pytest.approx(0.2, abs=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_preview_has_the_chapters_that_it_shows(make_video: MakeVideo, out: Path, suffix: str) -> None:
+    path = make_video(f"a{suffix}", times=12, chapters=True)  # "Two" from 0.2 to 0.48 s
+    for seconds, wanted in ((0.16, [("One", 0.16)]), (0.32, [("One", 0.2), ("Two", 0.32)])):
+        to = out / f"{seconds}{suffix}"
+        repaint(path, to, until=seconds)
+        with av.open(str(to)) as container:
+            found = [
+                (one["metadata"]["title"], float(one["end"] * (one["time_base"] or 0)))
+                for one in container.chapters()
+            ]
+        assert found == [(title, pytest.approx(end, abs=2e-3)) for title, end in wanted]
 
 
 def test_attachments_stay_in_matroska_and_are_missed_in_mp4(

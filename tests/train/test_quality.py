@@ -11,7 +11,7 @@ import pytest
 import torch
 from drawings import picture
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from allaprima.errors import UsageError
 from allaprima_train import judge, quality
@@ -232,6 +232,11 @@ def test_a_best_snapshot_by_other_rules_is_none_after_a_resume(
     more = recipe(*EVERY_TWO, "train.steps=8", "quality.goal='style_distance'", "quality.patience=2")
     train(more, run, features=features, resume=True, may_change=["quality", "train"])
     assert not evaluations(run)[-1]["quality/best"]  # of the same rules it is still the first
+    other_eyes = tmp_path / features.name
+    save_file({name: t * 0.5 for name, t in load_file(features).items()}, other_eyes)
+    longer = recipe(*EVERY_TWO, "train.steps=10", "quality.goal='style_distance'", "quality.patience=2")
+    train(longer, run, features=other_eyes, resume=True, may_change=["train"])
+    assert evaluations(run)[-1]["quality/best"]
 
 
 def test_a_training_without_progress_stops_early_and_stays_stopped(

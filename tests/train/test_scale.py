@@ -152,6 +152,8 @@ def test_a_device_that_is_not_here_is_named_with_those_that_are(name: str) -> No
         team(name, {})
     assert caught.value.code == "E_DEVICE"
     assert team("cpu", {}).place == torch.device("cpu")
+    with pytest.raises(DeviceError, match=words):  # processes that torchrun started, too
+        team(name, {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"})
 
 
 def pictures(count: int = 2, side: int = 64) -> torch.Tensor:

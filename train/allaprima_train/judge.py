@@ -224,9 +224,11 @@ class Judge:
         return torch.autocast(place, torch.bfloat16, enabled=self.recipe.train.precision == "bf16")
 
 
-def forget(before: Recipe, now: Recipe, factors: dict[str, float], remembered: dict[str, Any]) -> None:
-    """After a resume with other settings: a best snapshot that was measured by other rules is none, and a term that
-    is no longer steered weighs what the recipe says."""
+def forget(
+    before: Recipe, now: Recipe, factors: dict[str, float], remembered: dict[str, Any], *, other_eyes: bool
+) -> None:
+    """After a resume with other settings: a best snapshot that was measured by other rules, or by `other_eyes` (another
+    feature network), is none, and a term that is no longer steered weighs what the recipe says."""
     for term in [term for term in factors if term not in now.quality.steer]:
         del factors[term]
     for term, factor in factors.items():
@@ -234,7 +236,7 @@ def forget(before: Recipe, now: Recipe, factors: dict[str, float], remembered: d
     then, wanted = (
         (one.goal, one.least, one.most, one.pictures, one.side) for one in (before.quality, now.quality)
     )
-    if then != wanted or styles_of(before) != styles_of(now):
+    if other_eyes or then != wanted or styles_of(before) != styles_of(now):
         for name in ("best", "best_step", "without"):
             remembered.pop(name, None)
 

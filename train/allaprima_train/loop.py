@@ -71,7 +71,7 @@ def train(
         if resume:
             changes |= state.load(run)
             told += [f"the optimiser of {player} begins without its memory" for player in state.afresh]
-            forget(before, recipe, state.factors, state.remembered)
+            forget(before, recipe, state.factors, state.remembered, other_eyes="features" in changes)
             if together.rank == 0:
                 run.change(recipe, changes, state.done)
         elif together.rank == 0:

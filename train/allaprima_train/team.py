@@ -20,7 +20,7 @@ from torch import Tensor
 
 from allaprima.errors import DeviceError, UsageError
 
-__all__ = ["Alone", "Team", "team"]
+__all__ = ["Alone", "Team", "require_device", "team"]
 
 T = TypeVar("T")
 
@@ -66,10 +66,19 @@ class Several:
                 next="pip install 'allaprima[scale]'",
             ) from None
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets on every process
-        kind = (device or ("cuda" if torch.cuda.is_available() else "cpu")).split(":")[0]
+        name = device or _usual()
+        require_device(name)
+        kind = name.split(":")[0]
+        if kind not in ("cpu", "cuda"):
+            raise DeviceError(
+                "E_DEVICE",
+                f"cannot train on several devices {name}",
+                "processes that torchrun started compute on processors, or each on a GPU of its own by CUDA",
+                "take --device cpu or --device cuda, or leave torchrun away",
+            )
         here = int(environment.get("LOCAL_WORLD_SIZE", environment["WORLD_SIZE"]))
         self.fabric: Any = Fabric(
-            accelerator="cpu" if kind == "cpu" else "cuda",
+            accelerator=kind,
             devices=here,
             num_nodes=int(environment["WORLD_SIZE"]) // here,
             strategy="ddp",
@@ -96,12 +105,18 @@ class Several:
 def team(device: str | None = None, environment: Mapping[str, str] | None = None) -> Team:
     """The processes that torchrun started, or this one alone on `device` (default: a GPU where there is one).
 
-    Raises DeviceError E_DEVICE for one that PyTorch does not know, or does not have here.
+    Raises DeviceError E_DEVICE as `require_device` does, and for several that are neither processors nor CUDA's.
     """
     around = os.environ if environment is None else environment
     if int(around.get("WORLD_SIZE", "1")) > 1:
         return Several(device, around)
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = device or _usual()
+    require_device(name)
+    return Alone(name)
+
+
+def require_device(name: str) -> None:
+    """Raises DeviceError E_DEVICE for one that PyTorch does not know, or does not have here."""
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:  # the latter is what a build for processors only says
@@ -110,7 +125,10 @@ def team(device: str | None = None, environment: Mapping[str, str] | None = None
         raise DeviceError(
             "E_DEVICE", f"cannot train on the device {name}", why, f"take {' or '.join(here)}"
         ) from None
-    return Alone(name)
+
+
+def _usual() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def require_divisible(batch: int, parts: int, what: str) -> None:

@@ -250,6 +250,8 @@ def keep_chunks(
             "edges": report.edges,
             "controls": painter.controls,
             "after": painter.post.amounts,
+            # chunks may hold more than a shorter preview has, and then its sound ends before its pictures
+            **({} if source.until is None else {"preview": source.until}),
         },
         unfinished=unfinished,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import av
 from av.audio.resampler import AudioResampler
@@ -40,11 +40,19 @@ _FILE_KEYS = frozenset(
 class Tracks:
     """Copies from `source`'s file into `container`, in step with its pictures.
 
-    Made after the picture stream is added and before the header is written. Adds to `notes` what is left out.
+    Made after the picture stream is added and before the header is written. Adds to `notes` what is left out. `until`:
+    seconds of the output's clock where its pictures are known to end, for a preview: it has the chapters that begin
+    before.
     """
 
     def __init__(
-        self, source: VideoSource, container: OutputContainer, pictures: Stream, notes: list[str]
+        self,
+        source: VideoSource,
+        container: OutputContainer,
+        pictures: Stream,
+        notes: list[str],
+        *,
+        until: float | None = None,
     ) -> None:
         self._source = source
         self._out = container
@@ -62,8 +70,12 @@ class Tracks:
             else:
                 self._add(stream)
         container.metadata.update(_film_metadata(self._input.metadata))
-        chapters = self._input.chapters()
+        chapters = [
+            one for one in self._input.chapters() if until is None or self._seconds(one, "start") < until
+        ]
         if chapters:
+            if until is not None and self._seconds(chapters[-1], "end") > until:
+                chapters[-1]["end"] = round((until + self._origin) / (chapters[-1]["time_base"] or 1))
             container.set_chapters(chapters)
         self._packets = self._read()
         self._next: Packet | None = next(self._packets, None)
@@ -100,6 +112,10 @@ class Tracks:
         ticks = packet.dts if packet.dts is not None else packet.pts
         assert ticks is not None
         return float(ticks * packet.time_base - self._origin)
+
+    def _seconds(self, chapter: Any, side: Literal["start", "end"]) -> float:
+        """Of the output's clock."""
+        return float(chapter[side] * (chapter["time_base"] or 1) - self._origin)
 
     def _add(self, stream: Stream) -> None:
         """Find the way for one stream: copied, converted or left out with a note."""

@@ -219,7 +219,8 @@ class VideoSink:
         self._stream = self._add_stream()
         self._encode_picture = self._stream.encode
         if self._file is not None:
-            self._tracks = Tracks(self._file, self._container, self._stream, self.notes)
+            until = first.time + self._file.until if self._file.until is not None else None
+            self._tracks = Tracks(self._file, self._container, self._stream, self.notes, until=until)
         self._container.start_encoding()
         if self._chunks is not None and state is not None:
             for piece in self._chunks:
