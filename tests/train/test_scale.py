@@ -139,6 +139,22 @@ def test_a_batch_that_cannot_be_shared_is_refused(recipe: Recipes, features: Pat
           features=features)  # fmt: skip
 
 
+def test_processes_part_before_they_end() -> None:
+    """Else a thread of gloo's that is still there ends one of them, now and then, with an abort."""
+    pytest.importorskip("lightning_fabric")
+    program = """
+import atexit, torch
+atexit.register(lambda: print(torch.distributed.is_initialized()))  # the last to be called
+from allaprima_train.team import Several
+several = Several("cpu", {"WORLD_SIZE": "1"})
+print(several.size, torch.distributed.is_initialized())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout.split() == ["1", "True", "False"], done.stderr
+
+
 def test_several_processes_without_fabric_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     with pytest.raises(DeviceError, match=r"allaprima\[scale\]"):

@@ -10,6 +10,7 @@ likes, not in one `forward`; a player's gradients go in one piece, which for net
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -84,6 +85,7 @@ class Several:
             strategy="ddp",
         )
         self.fabric.launch()
+        atexit.register(_part)
         self.rank, self.size = int(self.fabric.global_rank), int(self.fabric.world_size)
         self.place: torch.device = self.fabric.device
 
@@ -125,6 +127,13 @@ def require_device(name: str) -> None:
         raise DeviceError(
             "E_DEVICE", f"cannot train on the device {name}", why, f"take {' or '.join(here)}"
         ) from None
+
+
+def _part() -> None:
+    """Fabric does so for NCCL only. Gloo's threads that outlive the interpreter end the process with "terminate called
+    without an active exception", now and then, after its work is done (PyTorch's issue 190489)."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _usual() -> str:
