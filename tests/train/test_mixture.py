@@ -23,6 +23,7 @@ from allaprima_train.generators.mobile import Mobile
 from allaprima_train.loop import train
 from allaprima_train.objectives import make_objective
 from allaprima_train.objectives.mixture import Mixture, Shares
+from allaprima_train.objectives.painting import border
 from allaprima_train.recipe import Recipe, load_recipe, parse_recipe
 from allaprima_train.run import Run
 
@@ -199,6 +200,20 @@ def test_the_student_comes_nearer_to_each_expert_and_its_control_chooses(mixing,
     assert apart(after[1], wanted[1]) < 0.6 * apart(before[1], wanted[1])
     for number in range(2):
         assert apart(after[number], wanted[number]) < 0.8 * apart(after[number], wanted[1 - number])
+
+
+def test_the_student_is_held_to_what_it_paints_inside_a_larger_picture(mixing, tmp_path) -> None:
+    """Experts of random weights have a border, and teach it."""
+    x = torch.from_numpy(picture(50, 128, 128)).permute(2, 0, 1)[None] / 255
+    found = []
+    for weight in (0, 20):
+        recipe = mixing(more=("mixture.fuse=pixels", f"mixture.border_weight={weight}"))
+        student = train(recipe, Run(tmp_path / f"mixed{weight}")).generator()[0]
+        with torch.no_grad():
+            for share in torch.eye(2):
+                painted = paint(student, x, controls=(share,))
+                found.append(float(border(student, x, 32, [share[None]]) / painted.var()))
+    assert max(found[2:]) < 0.5 * min(found[:2])  # against its own contrast: not by being pale
 
 
 @pytest.mark.parametrize(

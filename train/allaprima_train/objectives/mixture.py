@@ -1,7 +1,7 @@
 """`mixture`: several trained styles in one network of the same size, mixed by a control.
 
     gate       forms_weight * forms + share_weight * shares
-    student    pixel_weight * pixels + detail_weight * detail
+    student    pixel_weight * pixels + detail_weight * detail + border_weight * border
 
 The experts are trained already and do not change. For shares m, drawn anew for each picture (one expert alone, or any
 mixture of some of them), they are fused into one teacher:
@@ -41,7 +41,7 @@ from ..generators.gate import Gate
 from ..interpolation import Between, mobile_of
 from ..streams import Stream, content
 from ..teachers import Teacher, teacher
-from .painting import as_seen, inside, require_mobile
+from .painting import as_seen, border, inside, require_mobile
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -66,6 +66,8 @@ class MixtureSettings:
     pixel_weight: Annotated[float, Ge(0)] = 1.0
     detail_weight: Annotated[float, Ge(0)] = 1.0
     """Raise it when strokes are softer than the experts'."""
+    border_weight: Annotated[float, Ge(0)] = 0.0
+    """Raise it when `allaprima export` measures a band along the border, though the experts have none."""
     forms_weight: Annotated[float, Ge(0)] = 1.0
     """gate: how much it counts who keeps the photograph's forms."""
     share_weight: Annotated[float, Ge(0)] = 1.0
@@ -120,7 +122,11 @@ class Mixture:
         student, experts = generator(recipe), self.settings.experts
         self.networks = nn.ModuleDict({"generator": student})
         self.players: dict[str, nn.Module] = {"generator": student}
-        self.weights = {"pixels": self.settings.pixel_weight, "detail": self.settings.detail_weight}
+        self.weights = {
+            "pixels": self.settings.pixel_weight,
+            "detail": self.settings.detail_weight,
+            "border": self.settings.border_weight,
+        }
         self.context = recipe.data.context
         self.fused: Tensor | None = None  # of this step, by the gate
         if self.settings.fuse == "weights":
@@ -141,10 +147,13 @@ class Mixture:
         taught = inside(self.taught(photo, shares), self.context)
         student = cast(Generator, self.networks["generator"])
         painted = as_seen(inside(paint(student, photo, controls=(shares,)), self.context))
-        return {
+        terms = {
             "pixels": losses.charbonnier(painted, taught),
             "detail": losses.charbonnier(losses.laplacian(painted), losses.laplacian(taught)),
         }
+        if self.settings.border_weight:
+            terms["border"] = border(student, photo, self.context, [shares])
+        return terms
 
     def _gated(self, photo: Tensor, shares: Tensor) -> dict[str, Tensor]:
         areas = self.gate(photo, shares)

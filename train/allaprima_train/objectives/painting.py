@@ -121,9 +121,7 @@ def steady(
             inside(painted[..., down:, right:], context).float(), inside(moved, context).float()
         )
     if chosen.border_weight:
-        few = max(1, len(given) // 2)  # half the batch is enough
-        some = None if controls is None else [value[:few] if value.ndim > 1 else value for value in controls]
-        terms["border"] = share * border(generator, given[:few], context, some)
+        terms["border"] = share * border(generator, given, context, controls)
     return terms
 
 
@@ -135,9 +133,12 @@ def border(
     Of the photographs, and of the same `without_details`: a band that busy things hide is seen at once in a sky, and
     few photographs have one along their border. Where `context` is less than REACH, the edge is repeated beyond.
     """
-    both = torch.cat([given, without_details(given)])
+    some = given[: max(1, len(given) // 2)]  # half the batch is enough
+    both = torch.cat([some, without_details(some)])
     values = (
-        None if controls is None else [torch.cat([one, one]) if one.ndim > 1 else one for one in controls]
+        None
+        if controls is None
+        else [torch.cat([one[: len(some)]] * 2) if one.ndim > 1 else one for one in controls]
     )
     # cells have to lie alike: what is cut off before they are compared is a multiple of the stride
     margin = REACH - context if context < REACH else -context % generator.stride
