@@ -62,7 +62,8 @@ def _body(
         + ", ".join(f"{escape(label)} {_number(value)}" for label, value in between.items())
         + ".</p>",
         "<h2>Pictures</h2>",
-        "<p>The lines can be moved: left of the first the original, then one painting, then the other.</p>",
+        "<p>The lines can be moved, on the picture or below it: left of the first the original, then one painting, "
+        "then the other.</p>",
         *(_figure(shots, sides, number) for number in shown(shots)),
     ]
     if shots.moving:

@@ -133,7 +133,7 @@ def test_the_page_and_its_keys_reach_the_run(
     assert "page: http://127.0.0.1:" in said.err
     assert "strength 90%" in said.err
     assert json.loads(said.out.splitlines()[-1])["summary"]["strength"] == pytest.approx(0.9)
-    assert seen == [200]
+    assert seen == [204]
 
 
 def test_a_page_for_a_network_warns(style: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -211,6 +211,13 @@ def test_the_page_shows_the_newest_painting_to_whoever_looks() -> None:
         assert until(lambda: (sink.put(frame(2)) and False) or sink._viewers == 0)
 
 
+def test_the_page_shows_the_view_that_its_keys_turn() -> None:
+    with page(view=lambda frame: frame.image[:, ::-1]) as sink:
+        sink.put(frame(0, 10))
+        with urllib.request.urlopen(f"{sink.address}stream", timeout=10) as stream:
+            assert next_picture(stream)[24, 56, 0] > 200  # mirrored
+
+
 def test_the_page_is_this_machines_own_and_says_what_browsers_may_load() -> None:
     with page(status=lambda: "starry, 30 fps") as sink:
         assert sink.address.startswith("http://127.0.0.1:")
@@ -223,7 +230,9 @@ def test_the_page_is_this_machines_own_and_says_what_browsers_may_load() -> None
             b"http" not in body.replace(b"<!doctype html>", b"").split(b"<script")[0]
         )  # nothing from elsewhere
         assert "default-src 'none'" in headers["Content-Security-Policy"]
-        assert ask(f"{sink.address}page.js")[0] == ask(f"{sink.address}page.css")[0] == 200
+        for asset in ("page.js", "page.css", "page.svg"):
+            assert asset.encode() in body
+            assert ask(f"{sink.address}{asset}")[0] == 200
         assert json.loads(ask(f"{sink.address}status")[1])["line"] == "starry, 30 fps"
         assert ask(f"{sink.address}../../etc/passwd")[0] == 404
         assert ask(sink.address, Host="evil.example")[0] == 400
@@ -233,7 +242,7 @@ def test_keys_of_the_page_are_heard_and_those_of_other_sites_are_not() -> None:
     pressed: queue.SimpleQueue[str] = queue.SimpleQueue()
     with page(keys={"n": "next style"}, on_key=pressed.put) as sink:
         address = f"{sink.address}key"
-        assert ask(address, body={"key": "n"}, X_Allaprima="page")[0] == 200
+        assert ask(address, body={"key": "n"}, X_Allaprima="page")[0] == 204
         assert pressed.get(timeout=5) == "n"
         assert ask(address, body={"key": "n"})[0] == 403
         assert ask(address, body={"key": "n"}, X_Allaprima="page", Sec_Fetch_Site="cross-site")[0] == 403

@@ -699,6 +699,40 @@ def picture(value: int, width: int = 320, height: int = 180) -> Image:
     return image
 
 
+def test_who_looks_without_a_window_sees_the_view_and_reads_the_words() -> None:
+    with camera(None) as source:
+        session, kept, _ = session_of(source, Painter())
+        thread = threading.Thread(target=session.run)
+        thread.start()
+        try:
+            kept.came.wait(5)
+            plain = kept.got[-1]
+            assert session.seen(plain) is plain.image
+            for key in "sh ":
+                session.press(key)
+            assert until(lambda: session.status().paused and session.view.help)
+            looks: list[tuple[Frame, Image]] = []
+
+            def seen_beside() -> bool:
+                looks.append((frame := kept.got[-1], session.seen(frame)))
+                return looks[-1][1] is not frame.image
+
+            assert until(seen_beside)
+            newest, seen = looks[-1]
+            height, width = newest.image.shape[:2]
+            assert seen.shape == (height, 2 * width, 3)
+            np.testing.assert_array_equal(seen[:, width:], newest.image)  # no figures, no help on it
+            assert (seen[:, :width] != newest.image).any()
+            assert "paused" in session.words()
+            session.press("n")
+            assert until(lambda: any("no other style" in line for line in session.words()))
+            gone = replace(newest, index=-1)
+            assert session.seen(gone) is gone.image
+        finally:
+            session.press("q")
+            thread.join(10)
+
+
 def test_a_bare_view_is_the_painting_itself() -> None:
     painted = picture(10)
     assert View().draw(painted, picture(200), [], 0.0) is painted

@@ -24,13 +24,18 @@ async function look() {
     if (!nav.children.length) {
       for (const [key, help] of Object.entries(keys)) {
         const button = document.createElement("button");
-        button.textContent = help;
-        button.title = key === " " ? "space" : key;
-        button.onclick = () => press(key);
+        const name = document.createElement("kbd");
+        name.textContent = key === " " ? "space" : key;
+        button.append(help, name);
+        button.onclick = (event) => {
+          press(key);
+          if (event.detail) button.blur();  // by mouse: space is to pause, not to press it again
+        };
         nav.append(button);
       }
       addEventListener("keydown", (event) => {
-        if (event.key in keys && !event.ctrlKey && !event.metaKey && !event.altKey) {
+        const presses = event.key === " " && event.target instanceof HTMLButtonElement;
+        if (event.key in keys && !presses && !event.ctrlKey && !event.metaKey && !event.altKey) {
           event.preventDefault();
           press(event.key);
         }

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HELP = "paint a camera live: window, virtual camera, recording, web page, streams"
 
-_NOT_ON_PAGE = "q"  # who looks on from elsewhere does not end the run
+_NOT_ON_PAGE = "qh"  # who looks on from elsewhere does not end the run, and sees what keys there are
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -226,7 +226,8 @@ def _page(args: argparse.Namespace, session: Session) -> PageSink:
     page = PageSink(
         host=args.host or "127.0.0.1",
         port=PORT if args.page < 0 else args.page,
-        status=lambda: session.status().line,
+        view=session.seen,
+        status=lambda: "\n".join(session.words()),
         keys={key: help for key, help in KEYS.items() if key not in _NOT_ON_PAGE},
         on_key=session.press,
     )

@@ -43,6 +43,7 @@ _WAIT_SECONDS = 0.05  # for a frame, before the keys are heard
 _SURE_SECONDS = 0.5  # after which the rate of a source is believed as it was measured
 _STRENGTH_STEP = 0.1
 _RECORDING = "recording"  # its name among the outputs
+_LAGGING = 4  # paintings whose sources are kept, for a viewer that is a little behind
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ class Session:
         self._keys: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._messages: deque[tuple[float, str]] = deque(maxlen=3)  # (until when, text)
         self._last: _Shown | None = None
+        self._latest: deque[_Shown] = deque(maxlen=_LAGGING)
         self._lines: list[str] = []
         self._drawn_at = 0.0
         self._noted = 0
@@ -236,6 +238,22 @@ class Session:
             warming=wanted.style if wanted.style != self._easel.present.style else "",
             paused=self._paused,
         )
+
+    def seen(self, painted: Frame) -> Image:
+        """What somebody without the window sees of one of the latest paintings, from any thread: beside its source,
+        behind a wipe, mirrored; without writing, which `words` are. A painting is shown as it is where its source is
+        no longer known."""
+        for shown in list(self._latest):
+            if shown.index == painted.index:
+                bare = replace(self.view, help=False)
+                seconds = time.monotonic() - self._began
+                return bare.draw(painted.image, shown.source.image, [], seconds)
+        return painted.image
+
+    def words(self) -> list[str]:
+        """Lines for who looks: the figures, what goes on, and for some seconds what has happened. From any thread."""
+        now = time.monotonic()
+        return [*self._figures_in_words(), *(text for until, text in list(self._messages) if until > now)]
 
     # In the painting thread.
 
@@ -328,6 +346,7 @@ class Session:
     def _show(self, shown: _Shown | None) -> None:
         if shown is not None:
             self._last = shown
+            self._latest.append(shown)
             self._outputs.put(shown.painted)
         if self.window is None:
             return

@@ -1,6 +1,6 @@
 """What the viewer sees: the painting alone, beside its source, or behind a wipe; mirrored; with figures and help on it.
 
-Outputs other than the window get the painting as it is.
+For the window and the page, where somebody looks; all other outputs get the painting as it is.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ _FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
+    "/page.svg": ("page.svg", "image/svg+xml"),
 }
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; "
@@ -60,12 +61,14 @@ class PageSink:
         host: str = "127.0.0.1",
         port: int = PORT,
         quality: int = 80,
+        view: Callable[[Frame], Image] = lambda frame: frame.image,
         status: Callable[[], str] = lambda: "",
         keys: Mapping[str, str] | None = None,
         on_key: Callable[[str], None] | None = None,
     ) -> None:
-        """Starts serving. `port` 0: any that is free. `quality` is JPEG's. `status` gives the line under the picture;
-        `keys` (key -> what it does) go to `on_key`, called in the server's thread.
+        """Starts serving. `port` 0: any that is free. `quality` is JPEG's. `view` makes what is shown of a painting,
+        only while somebody looks; `status` gives the lines under it; `keys` (key -> what it does) go to `on_key`. All
+        three are called in other threads than the caller's.
 
         Raises DeviceError E_PAGE_LIBRARY without the extra `web`, E_PAGE_ADDRESS where nothing can listen.
         """
@@ -80,14 +83,15 @@ class PageSink:
                 "pip install 'allaprima[web]'",
             ) from error
         self.notes: list[str] = []
-        self._quality, self._status, self._keys, self._on_key = quality, status, dict(keys or {}), on_key
+        self._quality, self._view, self._status = quality, view, status
+        self._keys, self._on_key = dict(keys or {}), on_key
         self.private = _is_loopback(host)
         """Seen from this machine only; otherwise `address` has a token."""
         self._token = "" if self.private else secrets.token_urlsafe(16)
         self._viewers = 0
         self._picture: bytes = b""
         self._number = 0
-        self._last: Image | None = None
+        self._last: Frame | None = None
         self._closing = False
         self._socket = _listen(host, port)
         address, port = self._socket.getsockname()[:2]
@@ -107,7 +111,7 @@ class PageSink:
             )
 
     def put(self, frame: Frame) -> bool:
-        self._last = frame.image
+        self._last = frame
         if self._viewers:
             self._encode()
         return True
@@ -129,7 +133,7 @@ class PageSink:
         if self._last is None:
             return
         file = io.BytesIO()
-        Pictures.fromarray(self._last).save(file, "JPEG", quality=self._quality)
+        Pictures.fromarray(self._view(self._last)).save(file, "JPEG", quality=self._quality)
         self._picture = file.getvalue()
         self._number += 1
         self._announce()
@@ -177,8 +181,8 @@ class PageSink:
         """Why this is not answered; None for those who may look."""
         from starlette.responses import PlainTextResponse
 
-        # the page's own script and style are no secret, and are asked for without the token
-        if not self._token or request.url.path in ("/page.js", "/page.css"):
+        # the page's own script, style and icon are no secret, and are asked for without the token
+        if not self._token or request.url.path in _FILES.keys() - {"/"}:
             return None
         given = request.query_params.get("token", "")
         if hmac.compare_digest(given.encode(), self._token.encode()):
@@ -200,7 +204,7 @@ class PageSink:
 
     async def _key(self, request: Request) -> Response:
         """A key pressed on the page. The header is one that other sites cannot send without being asked."""
-        from starlette.responses import PlainTextResponse
+        from starlette.responses import PlainTextResponse, Response
 
         refused = self._refusal(request)
         if refused is not None:
@@ -218,7 +222,7 @@ class PageSink:
         if self._on_key is None or not isinstance(key, str) or key not in self._keys:
             return PlainTextResponse("there is no such key", 400, _HEADERS)
         self._on_key(key)
-        return PlainTextResponse("", 200, _HEADERS)
+        return Response(None, 204, _HEADERS)
 
     async def _stream(self, request: Request) -> Response:
         from starlette.responses import PlainTextResponse, StreamingResponse
