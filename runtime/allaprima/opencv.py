@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from .errors import DeviceError
 
-__all__ = ["import_cv2"]
+__all__ = ["before_av", "import_cv2", "windows_hang"]
 
 
 def import_cv2(purpose: str) -> Any:
@@ -27,3 +30,25 @@ def import_cv2(purpose: str) -> Any:
             "pip uninstall opencv-python && pip install opencv-python-headless)",
         ) from error
     return cv2
+
+
+def before_av() -> None:
+    """To be called before PyAV is imported: where there is a display, OpenCV has to be first.
+
+    On Linux the wheels of both bring libraries for X under the same names. Whose are loaded first are everybody's, and
+    with PyAV's the first window never opens, at full load, and Ctrl-C does not end it (PyAV's issue 1050, OpenCV's
+    29195).
+    """
+    if sys.platform == "linux" and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        with contextlib.suppress(DeviceError):  # whoever opens a window is told
+            import_cv2("open a window")
+
+
+def windows_hang() -> bool:
+    """Whether PyAV has been imported before OpenCV all the same, so that a window would never open (`before_av`)."""
+    loaded = [name for name in sys.modules if name in ("av", "cv2")]  # in this order
+    if sys.platform != "linux" or loaded[:1] != ["av"]:
+        return False
+    with contextlib.suppress(OSError):
+        return "av.libs/libxcb" in Path("/proc/self/maps").read_text()
+    return False

@@ -538,16 +538,21 @@ def test_a_display_that_answers_is_no_problem(tmp_path: Path, monkeypatch: pytes
 class FakeWindows:
     """The part of cv2 that windows need. A key is pressed, or the window closed, after so many looks at it."""
 
-    WINDOW_NORMAL = WINDOW_KEEPRATIO = COLOR_RGB2BGR = WND_PROP_VISIBLE = 0
+    WINDOW_NORMAL = WINDOW_KEEPRATIO = WINDOW_GUI_NORMAL = COLOR_RGB2BGR = WND_PROP_VISIBLE = 0
     error = type("error", (Exception,), {})
 
     def __init__(self, key_after: int = 10**9, close_after: int = 10**9) -> None:
         self.looks, self.shown, self.closed = 0, 0, False
         self.key_after, self.close_after = key_after, close_after
+        self.sizes: list[tuple[int, int]] = []
 
     def namedWindow(self, title: str, flags: int) -> None: ...
 
-    def resizeWindow(self, title: str, width: int, height: int) -> None: ...
+    def resizeWindow(self, title: str, width: int, height: int) -> None:
+        self.sizes.append((width, height))
+
+    def getWindowImageRect(self, title: str) -> tuple[int, int, int, int]:
+        return 0, 0, *self.sizes[-1]
 
     def cvtColor(self, image: Image, how: int) -> Image:
         return image[..., ::-1]
@@ -585,6 +590,27 @@ def test_a_picture_stays_in_its_window_until_the_viewer_has_seen_it(
         play(source, lambda frame: frame, sink)
         assert not windows.closed
     assert (windows.shown, windows.looks, windows.closed) == (1, 6, True)
+
+
+def test_a_window_has_the_form_of_what_it_shows_and_fits_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = FakeWindows()
+    monkeypatch.setitem(sys.modules, "cv2", windows)
+    monkeypatch.setattr("allaprima.sinks.window.display_problem", lambda: None)
+    with open_sink("window:") as sink:
+        for width, height in (
+            (640, 360),
+            (480, 271),
+            (1280, 360),
+            (640, 360),
+        ):  # smaller, side by side, and back
+            sink.put(Frame(np.zeros((height, width, 3), np.uint8)))
+        assert windows.sizes == [(640, 360), (640, 180), (640, 360)]
+        windows.sizes.append((1000, 563))  # the viewer pulls at its corner
+        sink.put(Frame(np.zeros((640, 360, 3), np.uint8)))
+        assert windows.sizes[-1] == (608, 1081)
+    with open_sink("window:") as sink:
+        sink.put(Frame(np.zeros((3000, 6000, 3), np.uint8)))
+    assert windows.sizes[-1] == (1920, 960)
 
 
 def test_a_film_does_not_hold_its_window_nor_does_a_failure(

@@ -621,7 +621,7 @@ def test_ten_minutes_with_a_slow_style_do_not_add_delay() -> None:
 class FakeWindow:
     """cv2 as far as a window needs it; presses keys one after the other, each after so many looks."""
 
-    WINDOW_NORMAL = WINDOW_KEEPRATIO = COLOR_RGB2BGR = WND_PROP_VISIBLE = 0
+    WINDOW_NORMAL = WINDOW_KEEPRATIO = WINDOW_GUI_NORMAL = COLOR_RGB2BGR = WND_PROP_VISIBLE = 0
     error = type("error", (Exception,), {})
 
     def __init__(self, keys: str, every: int = 5) -> None:
@@ -631,6 +631,9 @@ class FakeWindow:
 
     def namedWindow(self, title: str, flags: int) -> None: ...
     def resizeWindow(self, title: str, width: int, height: int) -> None: ...
+    def getWindowImageRect(self, title: str) -> tuple[int, int, int, int]:
+        return -1, -1, -1, -1  # as where a window system does not say
+
     def destroyWindow(self, title: str) -> None: ...
 
     def cvtColor(self, image: Image, how: int) -> Image:

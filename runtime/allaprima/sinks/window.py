@@ -14,11 +14,13 @@ from typing import Any, Self
 
 from ..errors import DeviceError
 from ..frame import Frame
-from ..opencv import import_cv2
+from ..opencv import import_cv2, windows_hang
 
 __all__ = ["WindowSink", "display_problem"]
 
 _STOP_KEYS = (27, ord("q"), ord("Q"))  # Esc
+_LARGEST = (1920, 1080)  # pixels of a window, until the viewer makes it larger: screens are that large
+_SAME_FORM = 0.02  # width over height, of frames that were painted smaller
 _NO_KEY = 255  # -1, as waitKey says it
 
 
@@ -45,7 +47,15 @@ class WindowSink:
         self._hold = hold
         self._on_key = on_key
         self._shown = False
+        self._form: float | None = None  # width over height of what is shown
         problem = display_problem()
+        if problem is None and windows_hang():
+            raise DeviceError(
+                "E_DISPLAY",
+                "cannot open a window",
+                "this program has imported av before cv2, and with the X libraries of av's wheel OpenCV would hang",
+                "import cv2, or allaprima.sources, before av",
+            )
         if problem is not None:
             raise DeviceError(
                 "E_DISPLAY",
@@ -54,8 +64,11 @@ class WindowSink:
                 "write a file instead (run --out, live --record) or a page (live --page --no-window), or use ssh -X",
             )
         self._cv2 = import_cv2("open a window")
+        if not Path(os.environ.get("QT_QPA_FONTDIR", "/")).is_dir():
+            # cv2 names a folder that its wheel has not, and Qt complains five times; nothing is written by it
+            os.environ["QT_QPA_FONTDIR"] = str(Path(__file__).parent)
         try:
-            self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO)
+            self._cv2.namedWindow(title, _bare(self._cv2))
         except self._cv2.error as error:
             raise DeviceError(
                 "E_DISPLAY",
@@ -66,12 +79,22 @@ class WindowSink:
 
     def put(self, frame: Frame) -> bool:
         cv2 = self._cv2
-        if not self._shown:
-            cv2.resizeWindow(self._title, frame.width, frame.height)
+        self._fit(frame)
         cv2.imshow(self._title, cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
         wanted = self.look()
         self._shown = True
         return wanted
+
+    def _fit(self, frame: Frame) -> None:
+        """The window as wide as the first frame, and as high as a frame's form wants when that changes, for example to
+        side by side: resized by the viewer it keeps the form, but not by itself."""
+        form = frame.width / frame.height
+        if self._form is not None and abs(form / self._form - 1) < _SAME_FORM:
+            return
+        width = frame.width if self._form is None else self._cv2.getWindowImageRect(self._title)[2]
+        width = min(width if width > 0 else frame.width, _LARGEST[0], round(_LARGEST[1] * form))
+        self._cv2.resizeWindow(self._title, width, max(1, round(width / form)))
+        self._form = form
 
     def look(self) -> bool:
         """Hear what the viewer does, without a new frame: a window that does not listen counts as hung. False: stop."""
@@ -99,6 +122,11 @@ class WindowSink:
 
     def _closed(self) -> bool:
         return bool(self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) < 1)
+
+
+def _bare(cv2: Any) -> int:
+    """A window that can be resized, with the picture alone: Qt's bars of tools and status leave grey at its sides."""
+    return int(cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
 
 
 def display_problem() -> str | None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - something has to be done before PyAV is imported
 """Where frames come from: pictures, video files, cameras, and sources made of arithmetic.
 
 with open_source("clip.mp4") as source:
@@ -11,6 +12,10 @@ import sys
 from pathlib import Path
 
 from ..errors import InputError
+from ..opencv import before_av
+
+before_av()
+
 from .camera import Camera, list_cameras, open_camera
 from .live import Capture, EndOfCapture, LiveSource
 from .pictures import PictureFolder, PictureSource, pictures_in
