@@ -541,8 +541,10 @@ class FakeWindows:
     WINDOW_NORMAL = WINDOW_KEEPRATIO = WINDOW_GUI_NORMAL = COLOR_RGB2BGR = WND_PROP_VISIBLE = 0
     error = type("error", (Exception,), {})
 
-    def __init__(self, key_after: int = 10**9, close_after: int = 10**9) -> None:
+    def __init__(self, key_after: int = 10**9, close_after: int = 10**9, *, forgets: bool = False) -> None:
+        """`forgets`: as OpenCV 5 with Qt, which raises when it is asked about its last window after that was closed."""
         self.looks, self.shown, self.closed = 0, 0, False
+        self.forgets = forgets
         self.key_after, self.close_after = key_after, close_after
         self.sizes: list[tuple[int, int]] = []
 
@@ -566,7 +568,11 @@ class FakeWindows:
         return ord("x") if self.looks > self.key_after else -1
 
     def getWindowProperty(self, title: str, what: int) -> float:
-        return 0.0 if self.looks > self.close_after else 1.0
+        if self.looks <= self.close_after:
+            return 1.0
+        if self.forgets:
+            raise self.error("NULL guiReceiver")
+        return 0.0
 
     def destroyWindow(self, title: str) -> None:
         self.closed = True
@@ -579,13 +585,16 @@ def a_picture(tmp_path: Path) -> Path:
     return tmp_path / "a.png"
 
 
-@pytest.mark.parametrize("viewer", [{"key_after": 5}, {"close_after": 5}])
+@pytest.mark.parametrize(
+    "viewer", [{"key_after": 5}, {"close_after": 5}, {"close_after": 5, "forgets": True}], ids=str
+)
 def test_a_picture_stays_in_its_window_until_the_viewer_has_seen_it(
-    a_picture: Path, viewer: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    a_picture: Path, viewer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     windows = FakeWindows(**viewer)
     monkeypatch.setitem(sys.modules, "cv2", windows)
     monkeypatch.setattr("allaprima.sinks.window.display_problem", lambda: None)
+    monkeypatch.setattr("allaprima.sinks.window.windows_hang", lambda: False)
     with open_source(a_picture) as source, open_sink("window:", like=source) as sink:
         play(source, lambda frame: frame, sink)
         assert not windows.closed
@@ -596,6 +605,7 @@ def test_a_window_has_the_form_of_what_it_shows_and_fits_the_screen(monkeypatch:
     windows = FakeWindows()
     monkeypatch.setitem(sys.modules, "cv2", windows)
     monkeypatch.setattr("allaprima.sinks.window.display_problem", lambda: None)
+    monkeypatch.setattr("allaprima.sinks.window.windows_hang", lambda: False)
     with open_sink("window:") as sink:
         for width, height in (
             (640, 360),
@@ -617,6 +627,7 @@ def test_a_film_does_not_hold_its_window_nor_does_a_failure(
     a_picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("allaprima.sinks.window.display_problem", lambda: None)
+    monkeypatch.setattr("allaprima.sinks.window.windows_hang", lambda: False)
     windows = FakeWindows()
     monkeypatch.setitem(sys.modules, "cv2", windows)
     with open_source("bars:32x32@50?seconds=0.1") as film, open_sink("window:", like=film) as sink:

@@ -659,6 +659,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], FakeWindow]:
         window = FakeWindow(keys)
         monkeypatch.setitem(sys.modules, "cv2", window)
         monkeypatch.setattr("allaprima.sinks.window.display_problem", lambda: None)
+        monkeypatch.setattr("allaprima.sinks.window.windows_hang", lambda: False)
         return window
 
     return make

@@ -88,6 +88,29 @@ def test_a_film_in_a_window_ends_and_a_picture_stays_until_a_key_is_pressed(disp
             picture.kill()
 
 
+@pytest.mark.parametrize(
+    "command", [["live", "fake:160x96@20"], ["run", str(PHOTOGRAPH), "--window"]], ids=str
+)
+def test_closing_the_window_ends_the_run(command: list[str], display: Environment) -> None:
+    manager = shutil.which("openbox")
+    if manager is None or shutil.which("wmctrl") is None:
+        pytest.skip("there are no openbox and wmctrl here: apt-get install openbox wmctrl")
+    words = [sys.executable, "-m", "allaprima", *command, "--style", "restore"]
+    with subprocess.Popen([manager], env=display, stderr=subprocess.DEVNULL) as managing:
+        try:
+            with subprocess.Popen(words, env=display, stderr=subprocess.PIPE, text=True) as shown:
+                try:
+                    ask(display, "search", "--sync", "--onlyvisible", "--name", "Alla Prima")
+                    time.sleep(3)  # it is closed when its picture is there
+                    subprocess.run(["wmctrl", "-c", "Alla Prima"], env=display, check=True)
+                    _, said = shown.communicate(timeout=30)
+                finally:
+                    shown.kill()
+        finally:
+            managing.terminate()
+    assert shown.returncode == 0, said
+
+
 def test_opencv_is_loaded_before_pyav_where_there_is_a_display() -> None:
     """Else the first window hangs, on Linux with the wheels of both."""
     program = "import sys, allaprima.sources; print(*(name for name in sys.modules if name in ('av', 'cv2')))"

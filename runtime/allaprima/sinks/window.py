@@ -50,11 +50,9 @@ class WindowSink:
         self._form: float | None = None  # width over height of what is shown
         problem = display_problem()
         if problem is None and windows_hang():
-            raise DeviceError(
-                "E_DISPLAY",
-                "cannot open a window",
-                "this program has imported av before cv2, and with the X libraries of av's wheel OpenCV would hang",
-                "import cv2, or allaprima.sources, before av",
+            problem = (
+                "this program has imported av before cv2, and with the X libraries of av's wheel OpenCV would hang: "
+                "import cv2, or allaprima.sources, before av"
             )
         if problem is not None:
             raise DeviceError(
@@ -121,7 +119,10 @@ class WindowSink:
                 self._cv2.destroyWindow(self._title)
 
     def _closed(self) -> bool:
-        return bool(self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) < 1)
+        try:
+            return bool(self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) < 1)
+        except self._cv2.error:  # OpenCV 5 with Qt: with its last window, who would answer is gone
+            return True
 
 
 def _bare(cv2: Any) -> int:
