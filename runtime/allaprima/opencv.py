@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -49,6 +50,13 @@ def windows_hang() -> bool:
     loaded = [name for name in sys.modules if name in ("av", "cv2")]  # in this order
     if sys.platform != "linux" or loaded[:1] != ["av"]:
         return False
+    found = importlib.util.find_spec("cv2")
+    if found is None or found.origin is None:
+        return False
+    beside = (
+        Path(found.origin).parents[1] / "opencv_python.libs"
+    )  # of OpenCV's wheels since 4.13; others share no names
     with contextlib.suppress(OSError):
-        return "av.libs/libxcb" in Path("/proc/self/maps").read_text()
+        mapped = Path("/proc/self/maps").read_text()
+        return any(f"av.libs/{library.name}" in mapped for library in beside.glob("libxcb*"))
     return False
