@@ -57,7 +57,9 @@ def test_a_live_window_opens_with_the_picture_alone_and_hears_keys(display: Envi
     with subprocess.Popen(command, env=display, stderr=subprocess.PIPE, text=True) as live:
         try:
             window = ask(display, "search", "--sync", "--onlyvisible", "--name", "Alla Prima").split()[0]
-            assert "160x96" in ask(display, "getwindowgeometry", window)
+            assert until(lambda: "160x96" in ask(display, "getwindowgeometry", window))
+            ask(display, "key", "--window", window, "s")  # side by side, in the same width
+            assert until(lambda: "160x48" in ask(display, "getwindowgeometry", window))
             ask(display, "key", "--window", window, "q")
             _, said = live.communicate(timeout=30)
         finally:
