@@ -252,8 +252,7 @@ class Session:
 
     def words(self) -> list[str]:
         """Lines for who looks: the figures, what goes on, and for some seconds what has happened. From any thread."""
-        now = time.monotonic()
-        return [*self._figures_in_words(), *(text for until, text in list(self._messages) if until > now)]
+        return [*self._figures_in_words(), *self._news()]
 
     # In the painting thread.
 
@@ -363,10 +362,13 @@ class Session:
             self._over.set()
 
     def _drawn(self, shown: _Shown) -> Image:
+        lines = [*(self._lines if self.view.figures else []), *self._news()]
+        return self.view.draw(shown.painted.image, shown.source.image, lines, time.monotonic() - self._began)
+
+    def _news(self) -> list[str]:
+        """What has happened within the last seconds."""
         now = time.monotonic()
-        messages = [text for until, text in list(self._messages) if until > now]
-        lines = [*(self._lines if self.view.figures else []), *messages]
-        return self.view.draw(shown.painted.image, shown.source.image, lines, now - self._began)
+        return [text for until, text in list(self._messages) if until > now]
 
     def _figures_in_words(self) -> list[str]:
         status = self.status()
