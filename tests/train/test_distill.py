@@ -80,6 +80,20 @@ tracker = "none"
     return lambda *overrides: parse_recipe(text, "pupil.toml", overrides)
 
 
+def test_without_a_look_nothing_looks_at_features(distilling: Callable[..., Recipe]) -> None:
+    """They take most of a step."""
+
+    class Blind(nn.Module):
+        def forward(self, *_: object) -> dict[str, torch.Tensor]:
+            raise AssertionError("features were looked at")
+
+    batch = {"content": torch.rand(2, 3, 96, 96)}
+    objective = make_objective(distilling("distill.look_weight=0.0"), Blind())
+    assert set(objective.terms("generator", batch)) == {"pixels", "detail"}
+    with pytest.raises(AssertionError, match="looked at"):
+        make_objective(distilling(), Blind()).terms("generator", batch)
+
+
 @pytest.mark.parametrize("size", [Size(16, 24, 2), Size(16, 24, 2, half=4)])
 def test_pruning_to_the_same_size_changes_nothing(size: Size) -> None:
     whole = strong(size)
