@@ -19,7 +19,10 @@ EXTRA = "export"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "run_folder", type=Path, metavar="RUN", help="what `allaprima train` wrote: runs/NAME"
+        "source",
+        type=Path,
+        metavar="RUN",
+        help="what `allaprima train` wrote: runs/NAME; or a bundle, or a style's name, to have it in other forms",
     )
     parser.add_argument(
         "--out", type=Path, metavar="NAME.prima", help="the bundle (default: the recipe's name, here)"
@@ -117,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     from .pipeline import export
 
     exported = export(
-        args.run_folder,
+        args.source,
         args.out,
         variants=args.variants or (["fp32"] if args.profile else ["fp32", "fp16", "int8"]),
         profiles=args.profile,

@@ -128,19 +128,30 @@ def to_opset(core: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 
 def _converted(core: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """By ONNX's own converter, which knows no way back for Pad: what there is of it means the same in every opset from
-    13 on, and waits outside."""
+    """By ONNX's own converter, which knows no way back for Pad and Split: what there is of them means the same in every
+    opset from 13 on, and waits outside, while an Identity for each of its answers holds its place."""
     model = onnx.ModelProto()
     model.CopyFrom(core)
     held: dict[str, onnx.NodeProto] = {}
-    for node in (node for node in model.graph.node if node.op_type == "Pad" and len(node.input) <= 3):
-        held[node.output[0]] = onnx.NodeProto.FromString(node.SerializeToString())
-        node.CopyFrom(onnx.helper.make_node("Identity", node.input[:1], node.output, name=node.name))
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type == "Split" or (node.op_type == "Pad" and len(node.input) <= 3):
+            held[node.output[0]] = onnx.NodeProto.FromString(node.SerializeToString())
+            nodes += [onnx.helper.make_node("Identity", node.input[:1], [name]) for name in node.output]
+        else:
+            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     converted = onnx.version_converter.convert_version(model, opset)
-    for node in (node for node in converted.graph.node if node.output[0] in held):
-        name = node.name
-        node.CopyFrom(held[node.output[0]])
-        node.name = name
+    if opset < 18:
+        for node in held.values():
+            kept = [one for one in node.attribute if one.name != "num_outputs"]  # parts were equal without it
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    others = {name for node in held.values() for name in node.output[1:]}
+    nodes = [held.get(node.output[0], node) for node in converted.graph.node if node.output[0] not in others]
+    del converted.graph.node[:]
+    converted.graph.node.extend(nodes)
     there = {tensor.name for tensor in converted.graph.initializer}
     used = {name for node in held.values() for name in node.input[1:] if name}
     converted.graph.initializer.extend(

@@ -62,8 +62,21 @@ def attach_float_edges(
         graph.node("Mul", padded, graph.constant(255, np.float32), name=IN)
     else:
         filters = graph.constant(_packing(period), np.float32)
-        graph.node("Conv", padded, filters, strides=[period, period], name=IN)
-    graph.nodes.extend(_with_region(graph, _edges_by_slices(graph, core.graph.node)))
+        sides = [period, period]
+        # ONNX Runtime's WebGPU takes a convolution with every attribute written out, and no other
+        graph.node(
+            "Conv",
+            padded,
+            filters,
+            dilations=[1, 1],
+            group=1,
+            kernel_shape=sides,
+            pads=[0, 0, 0, 0],
+            strides=sides,
+            name=IN,
+        )
+    nodes = _splits_by_slices(graph, core, _edges_by_slices(graph, core.graph.node))
+    graph.nodes.extend(_with_region(graph, nodes))
     graph.constants.extend(core.graph.initializer)
     cell = period * scale
     paint = OUT if cell == 1 else graph.node("DepthToSpace", OUT, blocksize=cell, mode="DCR")
@@ -169,6 +182,26 @@ def _edges_by_slices(graph: Graph, nodes: Iterable[onnx.NodeProto]) -> Iterator[
                 "Concat", [ends[0], whole, ends[1]], [name], name=f"concat_{name}", axis=axis
             )
             whole = name
+
+
+def _splits_by_slices(
+    graph: Graph, core: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]
+) -> Iterator[onnx.NodeProto]:
+    """The nodes; each Split into parts of known sizes as so many Slices.
+
+    A step of WebGPU binds eight buffers where the browser promises no more, and ONNX Runtime's Split all of its parts
+    at once: a dozen parts are left as they were in memory, and the painting is another one without any error.
+    """
+    constants = {one.name: one for one in core.graph.initializer}
+    for node in nodes:
+        if node.op_type != "Split" or len(node.input) != 2 or node.input[1] not in constants:
+            yield node
+            continue
+        axis = next((one.i for one in node.attribute if one.name == "axis"), 0)
+        ends = numpy_helper.to_array(constants[node.input[1]]).cumsum().tolist()
+        for first, last, name in zip([0, *ends], ends, node.output, strict=False):
+            places = [graph.constant([place]) for place in (first, last, axis)]
+            yield helper.make_node("Slice", [node.input[0], *places], [name], name=f"slice_{name}")
 
 
 def _enlarged(graph: Graph, picture: str, scale: int) -> str:

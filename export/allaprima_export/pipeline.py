@@ -1,4 +1,4 @@
-"""From a run folder to a bundle, in the order in which it happens. Nothing is packed that is not proven.
+"""From a run folder, or a bundle, to a bundle, in the order in which it happens. Nothing is packed that is not proven.
 
 exported = export(Path("runs/starry"), Path("starry.prima"))
 print(exported.path, exported.judged["fp32"].line)
@@ -53,6 +53,7 @@ from .profiles import PROFILES, make_profile, partitions
 from .report import write_report
 from .scenes import golden_scene, scenes
 from .several import beside, picture_names, pictures_of
+from .source import Source, open_source
 from .variants import PRECISIONS, Made, Material, at_size, make
 from .video import PlanesReference, for_video
 
@@ -89,7 +90,7 @@ class Exported:
 
 
 def export(
-    run_folder: Path,
+    source: Path,
     out: Path | None = None,
     *,
     variants: Sequence[str] = tuple(PRECISIONS),
@@ -108,7 +109,7 @@ def export(
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
-    """Export the weights of a run as the bundle `out` (default: NAME.prima, here).
+    """Export the weights of a run, or once more those of a bundle, as the bundle `out` (default: NAME.prima, here).
 
     `variants`: precisions in PRECISIONS. Each is written for any size, and for every (width, height) in `fixed`
     once more with the size built in; those in `planes` (None: all) once more for video (`video.py`). What does not
@@ -116,18 +117,19 @@ def export(
     with one that has a size built in, `fixed` are its sizes only.
     `pictures`: a folder of photographs to judge on instead of those that the recipe held out. `quantizers`: rows of
     QUANTIZERS for int8, instead of the best for each backend that starts here. `plan`: a bundle whose int8 variant
-    tells which layers to keep in floating point; without it, the one that is overwritten. `direction`: of a method
-    that trains several generators, another than the one that ships. `engines`: cards to build TensorRT engines for,
-    in the sizes of `fixed`: `ada`, `sm86`, `here`; see engine.py. `post`: stages of post-processing that the graphs
-    get, each a control; see post.py. `report`: a file to write, an HTML page that shows every variant beside the
-    trained network. `on_stage` hears what happens next, in words.
+    tells which layers to keep in floating point; without it, the one that is exported once more, or overwritten.
+    `direction`: of a method that trains several generators, another than the one that ships. `engines`: cards to
+    build TensorRT engines for, in the sizes of `fixed`: `ada`, `sm86`, `here`; see engine.py. `post`: stages of
+    post-processing that the graphs get, each a control, see post.py; without them, those of the bundle that is
+    exported once more. `report`: a file to write, an HTML page that shows every variant beside the trained network.
+    `on_stage` hears what happens next, in words.
 
     Raises UsageError (E_EXPORT_...), InputError for a run that cannot be read, OutputError, and QualityError:
     E_WEIGHTS_FINITE, E_NOT_FINITE, E_PARITY, E_GATE where nothing passes, E_GOLDEN; DeviceError E_ENGINE_REFUSED,
     E_ENGINE_BUILD. Then nothing is left behind.
     """
-    run = Run(run_folder)
-    recipe = run.recipe()
+    given = open_source(source, direction)
+    recipe, generator, noted = given.recipe, given.generator, given.notes
     if direction:  # another network than the recipe's card speaks of: it must not carry that one's name
         name, title = f"{recipe.name} {direction}", f"{recipe.title or recipe.name} ({direction})"
         recipe = replace(recipe, name=name, title=title)
@@ -137,8 +139,10 @@ def export(
     if report is not None:
         require_folder(report)
     cards = wanted_cards(engines, fixed)
-    extras = post_controls(post)
     in_floats = [profile for profile in profiles if PROFILES[profile].edges == "float"]
+    left_out = [] if post or not in_floats else list(given.stages)
+    post = post or ([] if left_out else given.stages)
+    extras = post_controls(post)
     if extras and in_floats:
         raise UsageError(
             "E_EXPORT_PROFILE",
@@ -148,19 +152,25 @@ def export(
         )
 
     on_stage("folding and tracing the network")
-    generator, noted = run.generator(f"generator_{direction}" if direction else "generator")
-    require_finite(generator, str(run.weights_file))
+    require_finite(generator, given.label)
     core = to_opset(trace(in_bytes(generator)), opset)
 
     on_stage("painting the reference with torch")
-    photos, source = unseen(recipe, pictures, noted.get("pictures"))
+    photos, unseen_in = unseen(recipe, pictures, noted.get("pictures"))
     reference = Reference(generator)
     several = cast(Generator, generator).pictures
     panel = Panel.of(
         reference, {name: beside(image, several) for name, image in {**scenes(), **photos}.items()}
     )
     material = Material(
-        core, generator, reference, panel, recipe, pictures, known=_known_plan(plan, out), on_stage=on_stage
+        core,
+        generator,
+        reference,
+        panel,
+        recipe,
+        pictures,
+        known=_known_plan(plan, given.bundle or out),
+        on_stage=on_stage,
     )
     open_size = [
         one
@@ -198,7 +208,7 @@ def export(
     grid, border = _artefacts(photos, panel.references, reference, cast(Generator, generator))
 
     on_stage(f"packing {out}")
-    manifest = _manifest(recipe, run, generator, noted, [one.promise() for one in made], extras)
+    manifest = _manifest(recipe, given, generator, noted, [one.promise() for one in made], extras)
     with staged(out, as_zip=as_zip) as folder:
         for one, variant in zip(made, manifest.variants, strict=True):
             # Judged without: at 0, where the controls stand, the stages change no byte (a test).
@@ -213,23 +223,25 @@ def export(
             write_png(folder / manifest.golden.planes, scene.stacked())
             styled = PlanesReference(generator).paint(scene)
             write_png(folder / manifest.golden.styled_planes, styled.stacked())
-        (folder / "recipe.toml").write_bytes(run.recipe_file.read_bytes())
+        (folder / "recipe.toml").write_bytes(given.recipe_text)
         (folder / "card.md").write_text(
-            card(manifest, made, dropped, elsewhere, source, grid, border), encoding="utf-8"
+            card(manifest, made, dropped, elsewhere, unseen_in, grid, border), encoding="utf-8"
         )
         (folder / "LICENSE.txt").write_text(licence_text(manifest.licence.bundle), encoding="utf-8")
         manifest = seal(folder, manifest)
         on_stage("checking the golden pair on every backend here")
         checked = prove(folder, out)
         built = build_engines(folder, cards, fixed, on_stage) if cards else []
-    notes = _notes(photos, source, grid, border, recipe)
+    notes = _notes(photos, unseen_in, grid, border, recipe)
     notes += [note for one in made if one.profile == "mobile" for note in _in_pieces(one)]
     notes += sorted({f"there is no variant for video: {one}" for one in in_planes if isinstance(one, str)})
+    if left_out:
+        notes.append(f"left out, because they work on bytes: {', '.join(left_out)}")
     if any(one.plan and one.plan.calibration == DRAWN for one in made):
         notes.append(f"int8 was calibrated on {DRAWN}")
     if report is not None:
         on_stage(f"painting the report {report}")
-        write_report(report, manifest, made, dropped, panel, source, notes)
+        write_report(report, manifest, made, dropped, panel, unseen_in, notes)
     return Exported(out, manifest, made, dropped, elsewhere, grid, border, checked, notes, built)
 
 
@@ -268,7 +280,7 @@ def _require_known(
 
 
 def _known_plan(given: Path | None, out: Path) -> Plan | None:
-    """The plan of the bundle `given`, or else of the one at `out`, which is about to be overwritten.
+    """The plan of the bundle `given`, or else of the one at `out`, which is exported once more or overwritten.
 
     Raises BundleError for a `given` one that cannot be read, UsageError E_EXPORT_PLAN where it has none.
     """
@@ -349,7 +361,7 @@ def _golden_names(pictures: int) -> list[str]:
 
 def _manifest(
     recipe: Recipe,
-    run: Run,
+    given: Source,
     generator: nn.Module,
     noted: Mapping[str, str],
     variants: Sequence[Variant],
@@ -399,7 +411,9 @@ def _manifest(
             styled_planes="golden/styled_planes.png" if in_planes else None,
             tolerances={name: GOLDEN_TOLERANCES[name] for stored in used for name in computed[stored]},  # type: ignore[misc]
         ),
-        lineage=_lineage(recipe, run, generator, noted, local=far is not None),
+        lineage=given.lineage
+        if isinstance(given.lineage, Lineage)
+        else _lineage(recipe, given.lineage, generator, noted, local=far is not None),
         licence=_licence(recipe),
     )
 

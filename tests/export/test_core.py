@@ -7,11 +7,14 @@ import onnx
 import pytest
 import torch
 import trained
+from onnxruntime import InferenceSession
 
 from allaprima import pixels
 from allaprima.errors import QualityError, UsageError
-from allaprima_export.core import billion_macs, in_bytes, reach, require_finite, to_opset
+from allaprima_export.core import IN, billion_macs, in_bytes, reach, require_finite, to_opset
+from allaprima_export.float_edges import attach_float_edges
 from allaprima_train import frame_model
+from allaprima_train.generators.controls import as_tensors
 
 
 def test_torch_and_numpy_agree_on_all_256_bytes_bit_for_bit() -> None:
@@ -95,3 +98,41 @@ def test_the_traced_graph_has_open_height_and_width() -> None:
     assert [one.dim_value for one in shape[:2]] == [1, 48]
     assert all(one.dim_param for one in shape[2:])
     onnx.checker.check_model(model)
+
+
+GRAPHS = ["domains", "codes"]
+
+
+@pytest.mark.parametrize("network", GRAPHS)
+@pytest.mark.parametrize("opset", [17, 21])
+def test_graphs_of_controls_paint_the_same_in_every_opset(network: str, opset: int) -> None:
+    """ONNX's converter knows no way back for Split, and older Splits do not know their number of parts."""
+    core = trained.traced(network, "told")
+    model = to_opset(core, opset)
+    onnx.checker.check_model(model, full_check=True)
+    assert {one.version for one in model.opset_import if not one.domain} == {opset}
+    given = {IN: np.random.default_rng(0).random((1, 48, 12, 16), np.float32) * 255}
+    controls = trained.told()[network].controls
+    given |= {one.name: usual.numpy() for one, usual in zip(controls, as_tensors(controls), strict=True)}
+    before, after = (
+        InferenceSession(one.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, given)[0]
+        for one in (core, model)
+    )
+    assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("network", GRAPHS)
+def test_float_edges_have_what_webgpu_takes(network: str) -> None:
+    """No step binds more buffers than eight, and a convolution says all about itself: Chromium tries it in
+    test_browser.py."""
+    generator = trained.told()[network]
+    core = to_opset(trained.traced(network, "told"), 17)
+    assert network != "domains" or any(len(node.output) > 7 for node in core.graph.node)
+    model = attach_float_edges(
+        core, period=generator.period, stride=generator.stride, margin=0, veil=generator.veil
+    )
+    assert all(len(node.input) + len(node.output) <= 8 for node in model.graph.node)
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            said = {one.name for one in node.attribute}
+            assert said >= {"dilations", "group", "pads", "strides"}, node.name

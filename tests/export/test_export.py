@@ -303,6 +303,68 @@ def test_what_cannot_be_exported_is_said_in_words(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bundle_is_exported_once_more_in_other_forms(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody has a style and no run, and wants it on a phone: the same network, with the same words about it."""
+    again = export(exported.path, tmp_path / "again.prima", variants=["fp32"], planes=[], profiles=["web"])
+    assert [one.name for one in again.manifest.variants] == ["fp32", "web"]
+    assert again.manifest.lineage == exported.manifest.lineage
+    assert again.manifest.licence == exported.manifest.licence
+    for file in ("recipe.toml", "golden/image.png"):
+        assert (again.path / file).read_bytes() == (exported.path / file).read_bytes()
+    image = trained.soft(61, 93)
+    paintings = []
+    for path in (exported.path, again.path):
+        with Stylizer.open(Bundle.open(path), backend="ort", precision="fp32") as stylizer:
+            paintings.append(stylizer.paint(image).astype(int))
+    assert np.abs(paintings[0] - paintings[1]).max() <= 1
+    with pytest.raises(UsageError, match="--direction"):
+        export(exported.path, tmp_path / "back.prima", direction="back")
+
+    # by the name of a style, as everywhere
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    shutil.copytree(exported.path, shelf / "study.prima")
+    monkeypatch.setenv("ALLAPRIMA_STYLES", str(shelf))
+    monkeypatch.chdir(tmp_path)
+    parser = argparse.ArgumentParser()
+    cli.add_arguments(parser)
+    words = ["study", "--profile", "portable", "--no-planes", "--out", "named.prima", "--json"]
+    assert cli.run(parser.parse_args(words)) == 0
+    assert [one.name for one in Bundle.open(tmp_path / "named.prima").manifest.variants] == [
+        "fp32",
+        "portable",
+    ]
+
+
+def test_stages_after_painting_are_kept_where_bytes_are(
+    small_run: Run, traced_before: None, tmp_path: Path
+) -> None:
+    options: Any = {"variants": ["fp32"], "planes": []}
+    first = export(small_run.folder, tmp_path / "first.prima", post=["sharpen", "grain"], **options)
+    again = export(first.path, tmp_path / "again.prima", **options)
+    assert again.manifest.controls == first.manifest.controls
+    assert [one.name for one in again.manifest.controls][-3:] == ["sharpen", "grain", "grain_phase"]
+    web = export(first.path, tmp_path / "web.prima", profiles=["web"], **options)
+    assert [one.name for one in web.manifest.controls] == ["strength"]
+    assert "left out, because they work on bytes: sharpen, grain" in web.notes
+
+
+def test_what_was_imported_is_not_exported_once_more(exported: Exported, tmp_path: Path) -> None:
+    other = tmp_path / "foreign.prima"
+    shutil.copytree(exported.path, other)
+    (other / "recipe.toml").rename(other / "import.toml")
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["lineage"]["recipe"] = "import.toml"
+    manifest["files"]["import.toml"] = manifest["files"].pop("recipe.toml")
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="was not trained here") as caught:
+        export(other, tmp_path / "again.prima")
+    assert "allaprima import" in (caught.value.next or "")
+    assert not (tmp_path / "again.prima").exists()
+
+
 def test_a_folder_that_is_no_run_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a training run"):
         export(tmp_path, tmp_path / "x.prima")

@@ -17,7 +17,9 @@ from allaprima.manifest import Control
 from allaprima_export.core import in_bytes, trace
 from allaprima_export.edges import attach_edges
 from allaprima_train.generators import Generator, make_generator
+from allaprima_train.generators.domains import DomainMobile
 from allaprima_train.generators.mobile import Mobile
+from allaprima_train.generators.modulated import Modulated
 from allaprima_train.recipe import parse_recipe
 from allaprima_train.run import Run
 
@@ -45,6 +47,16 @@ def strong(network: str, size: str, seed: int = 0) -> nn.Module:
     return generator
 
 
+def told() -> dict[str, nn.Module]:
+    """Generators with what only graphs of controls have: splits into a dozen parts and into halves, sums, codes."""
+    torch.manual_seed(3)
+    kinds = {
+        "domains": DomainMobile("nano-fine", ["one", "two", "three"], code=3),
+        "codes": Modulated("nano-fine"),
+    }
+    return {name: kind.eval() for name, kind in kinds.items()}
+
+
 class Tinted(Mobile):
     """A generator with controls: a mixture of two tints, and a code that bends the paint."""
 
@@ -68,11 +80,13 @@ class Tinted(Mobile):
 
 @cache
 def _traced(network: str, size: str) -> bytes:
-    return trace(in_bytes(strong(network, size))).SerializeToString()
+    generator = told()[network] if size == "told" else strong(network, size)
+    return trace(in_bytes(generator)).SerializeToString()
 
 
 def traced(network: str, size: str) -> onnx.ModelProto:
-    """The traced core of `strong(network, size)`, a new copy of it: tracing takes seconds."""
+    """The traced core of `strong(network, size)`, or of `told()[network]` for the size `told`, a new copy of it:
+    tracing takes seconds."""
     return onnx.load_from_string(_traced(network, size))
 
 

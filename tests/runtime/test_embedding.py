@@ -7,8 +7,12 @@ the folders of onnxruntime_cxx_api.h and libonnxruntime.so, `NODE_MODULES` the o
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import bundles
@@ -88,6 +92,29 @@ def test_video_program_paints_planes_in_their_own_coding(tmp_path, colour):
             assert other.planes is not None
             expected = bundles.negative_planes(one.planes).stacked()
             assert np.abs(other.planes.stacked().astype(int) - expected).mean() < 3  # x264's own noise
+
+
+def test_server_program_gives_pages_their_threads(tmp_path):
+    (tmp_path / "page.html").write_text("<!doctype html>")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = program("python", "ThreadingHTTPServer").replace("8000", str(port))
+    server = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/page.html", timeout=5)
+                break
+            except urllib.error.URLError:
+                assert server.poll() is None
+                time.sleep(0.1)
+        with answer:
+            assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+            assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_proof_fails_for_another_painting(place):
