@@ -83,6 +83,6 @@ def _of_bundle(path: Path) -> Source:
     text = bundle.read(lineage.recipe)
     recipe = parse_recipe(text.decode(), f"{path}: {lineage.recipe}")
     generator = shipped_generator(recipe)
-    begin_with(generator, read_weights(str(place)))
+    begin_with(generator, read_weights(str(place.absolute())))  # a bare word would be a style's name
     stages = tuple(control.name for control in bundle.manifest.controls if control.name in STAGES)
     return Source(recipe, text, generator.eval(), {}, str(path), lineage, place, stages)

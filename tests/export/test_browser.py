@@ -13,7 +13,7 @@ from torch import nn
 from allaprima_export.core import in_bytes, to_opset, trace
 from allaprima_export.float_edges import attach_float_edges, in_dcr
 from allaprima_export.parity import Reference
-from allaprima_export.pipeline import export
+from allaprima_export.pipeline import Exported, export
 from allaprima_export.profiles import OPSET
 from allaprima_train.generators.controls import as_tensors
 from allaprima_train.run import Run
@@ -119,3 +119,19 @@ def test_the_example_proves_the_golden_pair_and_paints_the_camera(
     painting = np.frombuffer(answers["painting"], np.uint8).reshape(360, 640, 4)
     assert (painting[..., 3] == 255).all()
     assert painting[..., :3].std() > 10  # Chromium's camera shows a green field and a turning disc
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("?bundle=nothing.prima", "nothing.prima/manifest.json: 404"),
+        ("?bundle=plain.prima&backend=webgpu", "has no file for WebGPU"),
+    ],
+)
+def test_the_example_says_what_it_lacks(exported: Exported, tmp_path: Path, query: str, words: str) -> None:
+    browser.require()
+    (tmp_path / "plain.prima").symlink_to(exported.path)
+    shutil.copy(EXAMPLE, tmp_path / "page.html")
+    watched = WATCHED.replace("?bundle=study.prima&backend=BACKEND", query)
+    (tmp_path / "watched.html").write_text(watched)
+    assert words in browser.posted(tmp_path, "watched.html", 1)["golden"].decode()

@@ -322,12 +322,19 @@ def test_a_bundle_is_exported_once_more_in_other_forms(
     with pytest.raises(UsageError, match="--direction"):
         export(exported.path, tmp_path / "back.prima", direction="back")
 
+    # from a folder that is called like a style that ships, and onto itself
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(exported.path, "starry")
+    for one in ("starry", "own.prima"):
+        export(Path(one), Path("own.prima"), variants=["fp32"], planes=[], overwrite=True)
+        with Stylizer.open(Bundle.open(tmp_path / "own.prima"), backend="ort", precision="fp32") as stylizer:
+            assert np.abs(stylizer.paint(image) - paintings[0]).max() <= 1
+
     # by the name of a style, as everywhere
     shelf = tmp_path / "shelf"
     shelf.mkdir()
     shutil.copytree(exported.path, shelf / "study.prima")
     monkeypatch.setenv("ALLAPRIMA_STYLES", str(shelf))
-    monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser()
     cli.add_arguments(parser)
     words = ["study", "--profile", "portable", "--no-planes", "--out", "named.prima", "--json"]
