@@ -2,6 +2,7 @@
 
     python benchmarks/files.py                       # the shipped style, a 1280x720 H.264 film with 5.1 sound
     python benchmarks/files.py --style my.prima --source film.mp4 --rounds 5
+    python benchmarks/files.py --style starry --beside my.prima     # two, in turn: in bytes and in planes, say
 
 All three write H.264. Ours and the plain one with the same settings (x264 veryfast, crf 18) and the sound; the peer's
 is `cv2.VideoCapture`, `candy.onnx` in ONNX Runtime as it is installed, `cv2.VideoWriter` and no sound, for a few
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ PEER = lines.SHARED / "peers" / "candy.onnx"
 def main() -> None:
     parser = lines.arguments(__doc__)
     parser.add_argument("--style", default="starry", help="a style's name or path (default: starry)")
+    parser.add_argument(
+        "--beside", help="another style, painted in the same rounds; it is compared with nothing else"
+    )
     parser.add_argument("--source", type=Path, default=FILM, help="a film (default: of the shared data)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-frames", type=int, default=6)
@@ -45,18 +50,29 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         Stylizer.open(args.style, size=size, coding=coding, threads=THREADS, profile="file") as stylizer,
+        Stylizer.open(args.beside, size=size, coding=coding, threads=THREADS, profile="file")
+        if args.beside
+        else nullcontext() as other,
     ):
         out = Path(folder)
-        seconds: dict[str, list[float]] = {"plain": [], "painted": []}
+        own = stylizer.report.edges
+        ways: list[tuple[str, Callable[[Any], Any], str]] = [
+            ("plain", lambda frame: frame, own),
+            ("painted", stylizer, own),
+        ]
+        if other:
+            ways.append(("beside", other, other.report.edges))
+        seconds: dict[str, list[float]] = {name: [] for name, *_ in ways}
         frames = 0
         for _ in range(args.rounds):
-            for name, paint in (("plain", lambda frame: frame), ("painted", stylizer)):
+            for name, paint, edges in ways:
                 begun = time.perf_counter()
-                frames = _through(args.source, out / f"{name}.mp4", paint, stylizer.report.edges)
+                frames = _through(args.source, out / f"{name}.mp4", paint, edges)
                 seconds[name].append(time.perf_counter() - begun)
-        _check(args.source, out / "painted.mp4", out / "plain.mp4", frames)
+        for name, *_ in ways[1:]:
+            _check(args.source, out / f"{name}.mp4", out / "plain.mp4", frames)
         peer_s = _peer(args.source, out / "peer.mp4", args.peer_frames) if PEER.is_file() else None
-        report = stylizer.report
+        report, beside = stylizer.report, other.report if other else None
     best = {name: float(np.median(times)) for name, times in seconds.items()}
     ratio = best["painted"] / best["plain"]
     faster = peer_s / (best["painted"] / frames) if peer_s else None
@@ -68,6 +84,7 @@ def main() -> None:
             "versions": lines.versions("openvino", "onnxruntime", "av", "opencv-python"),
             "backend": report.line,
             "edges": report.edges,
+            **({"beside": {"backend": beside.line, "edges": beside.edges}} if beside else {}),
             "seconds": {name: [round(one, 2) for one in times] for name, times in seconds.items()},
             "fps": {name: round(frames / one, 1) for name, one in best.items()},
             "peer_ms_per_frame": round(peer_s * 1000, 1) if peer_s else None,
