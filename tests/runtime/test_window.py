@@ -42,6 +42,21 @@ def ask(display: Environment, *words: str) -> str:
     return done.stdout
 
 
+def shown_on(display: Environment) -> str:
+    """The window, as soon as it is there. xdotool's own waiting fails where another one goes while it looks."""
+    found = [""]
+
+    def there() -> bool:
+        command = ["xdotool", "search", "--onlyvisible", "--name", "Alla Prima"]
+        found[:] = subprocess.run(
+            command, env=display, capture_output=True, text=True, check=False
+        ).stdout.split()
+        return bool(found)
+
+    assert until(there)
+    return found[0]
+
+
 def test_a_live_window_opens_with_the_picture_alone_and_hears_keys(display: Environment) -> None:
     command = [
         sys.executable,
@@ -56,7 +71,7 @@ def test_a_live_window_opens_with_the_picture_alone_and_hears_keys(display: Envi
     ]
     with subprocess.Popen(command, env=display, stderr=subprocess.PIPE, text=True) as live:
         try:
-            window = ask(display, "search", "--sync", "--onlyvisible", "--name", "Alla Prima").split()[0]
+            window = shown_on(display)
             assert until(lambda: "160x96" in ask(display, "getwindowgeometry", window))
             ask(display, "key", "--window", window, "s")  # side by side, in the same width
             assert until(lambda: "160x48" in ask(display, "getwindowgeometry", window))
@@ -74,7 +89,7 @@ def test_a_film_in_a_window_ends_and_a_picture_stays_until_a_key_is_pressed(disp
     subprocess.run(film, env=display, capture_output=True, timeout=60, check=True)
     with subprocess.Popen([*command, str(PHOTOGRAPH)], env=display, stderr=subprocess.DEVNULL) as picture:
         try:
-            window = ask(display, "search", "--sync", "--onlyvisible", "--name", "Alla Prima").split()[0]
+            window = shown_on(display)
             time.sleep(3)  # long enough to paint it
             assert picture.poll() is None
 
@@ -102,7 +117,7 @@ def test_closing_the_window_ends_the_run(command: list[str], display: Environmen
         try:
             with subprocess.Popen(words, env=display, stderr=subprocess.PIPE, text=True) as shown:
                 try:
-                    ask(display, "search", "--sync", "--onlyvisible", "--name", "Alla Prima")
+                    shown_on(display)
                     time.sleep(3)  # it is closed when its picture is there
                     subprocess.run(["wmctrl", "-c", "Alla Prima"], env=display, check=True)
                     _, said = shown.communicate(timeout=30)
