@@ -53,7 +53,7 @@ def shown_on(display: Environment) -> str:
         ).stdout.split()
         return bool(found)
 
-    assert until(there)
+    assert until(there, seconds=60)
     return found[0]
 
 
