@@ -24,7 +24,8 @@ def display() -> Iterator[Environment]:
     if server is None or shutil.which("xdotool") is None:
         pytest.skip("there are no Xvfb and xdotool here: apt-get install xvfb xdotool")
     number, ours = os.pipe()
-    command = [server, "-displayfd", str(ours), "-screen", "0", "800x600x24"]
+    # -noreset: else it begins anew whenever its last client leaves, and turns away who comes just then
+    command = [server, "-displayfd", str(ours), "-screen", "0", "800x600x24", "-noreset"]
     with subprocess.Popen(command, pass_fds=[ours], stderr=subprocess.DEVNULL) as screen:
         try:
             os.close(ours)
