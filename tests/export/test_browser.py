@@ -1,8 +1,9 @@
 """What `--profile web` promises, in a browser: the files paint on WebGPU and WebAssembly what torch paints."""
 
-import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import browser
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import trained
 from torch import nn
 
+from allaprima.demo import PHOTOGRAPH
 from allaprima_export.core import in_bytes, to_opset, trace
 from allaprima_export.float_edges import attach_float_edges, in_dcr
 from allaprima_export.parity import Reference
@@ -20,45 +22,15 @@ from allaprima_train.run import Run
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "04_in_a_browser.html"
 
-HARNESS = """
-<!doctype html><script type="module">
-import * as ort from "./ort/ort.bundle.min.mjs";
-for (const { name, backend, feeds } of await (await fetch("cases.json")).json()) {
-  const path = `${backend} ${name}`;
-  try {
-    const session = await ort.InferenceSession.create(`${name}.onnx`, { executionProviders: [backend] });
-    const given = Object.entries(feeds).map(([key, { dims, values }]) =>
-      [key, new ort.Tensor("float32", Float32Array.from(values), dims)]);
-    const { styled } = await session.run(Object.fromEntries(given));
-    await fetch(path, { method: "POST", body: styled.data });
-  } catch (error) {
-    await fetch(path, { method: "POST", body: `${error}` });
-  }
-}
-</script>
-"""
-
-WATCHED = """
-<!doctype html><iframe src="page.html?bundle=study.prima&backend=BACKEND" allow="camera"></iframe>
-<script type="module">
-const frame = document.querySelector("iframe");
-const at = (id) => frame.contentDocument?.getElementById(id);
-const said = async (words) => {
-  for (;;) {
-    const found = at("said")?.textContent ?? "";
-    if (words.test(found) || /error/i.test(found)) return found;
-    await new Promise((next) => setTimeout(next, 50));
-  }
-};
-const tell = (path, body) => fetch(path, { method: "POST", body });
-await tell("golden", await said(/golden/));
-await tell("controls", JSON.stringify([...at("controls").children].map((one) => one.textContent.trim())));
-at("camera").click();
-await tell("frames", await said(/frame [2-9]/));
-const shown = at("painting"), data = () => shown.getContext("2d").getImageData(0, 0, shown.width, shown.height).data;
-await tell("painting", data());
-</script>
-"""
+PAINT = """async ({ name, backend, feeds }) => {
+  const ort = await import("/ort/ort.bundle.min.mjs");
+  const session = await ort.InferenceSession.create(`/${name}.onnx`, { executionProviders: [backend] });
+  const given = Object.entries(feeds).map(([key, { dims, values }]) =>
+    [key, new ort.Tensor("float32", Float32Array.from(values), dims)]);
+  const { styled } = await session.run(Object.fromEntries(given));
+  return [...styled.data];
+}"""
+PIXELS = "(one) => [...one.getContext('2d').getImageData(0, 0, one.width, one.height).data]"
 
 
 def generators() -> dict[str, nn.Module]:
@@ -72,7 +44,7 @@ def generators() -> dict[str, nn.Module]:
 
 
 def test_every_kind_of_network_paints_on_webgpu_and_webassembly(tmp_path: Path) -> None:
-    browser.require()
+    browser.runtime()
     image, cases, expected = trained.soft(61, 93), [], {}
     pixels = {"dims": [1, 3, 61, 93], "values": (image.transpose(2, 0, 1).reshape(-1) / 255).tolist()}
     for name, generator in generators().items():
@@ -92,33 +64,45 @@ def test_every_kind_of_network_paints_on_webgpu_and_webassembly(tmp_path: Path) 
         feeds |= {"image": pixels, "strength": {"dims": [1], "values": [1.0]}}
         cases += [{"name": name, "backend": backend, "feeds": feeds} for backend in ("webgpu", "wasm")]
         expected[name] = Reference(generator).paint(image, "test").astype(int)
-    (tmp_path / "cases.json").write_text(json.dumps(cases))
-    (tmp_path / "page.html").write_text(HARNESS)
-    answers = browser.posted(tmp_path, "page.html", len(cases))
-    assert len(answers) == len(cases)
-    for path, body in answers.items():
-        wanted = expected[path.split()[1]]
-        assert len(body) == 4 * wanted.size, f"{path}: {body[:400]!r}"
-        painted = np.frombuffer(body, np.float32).reshape(3, *wanted.shape[:2]).transpose(1, 2, 0)
-        assert np.abs(np.floor(255 * painted + 0.5) - wanted).max() <= 1, path
+    (tmp_path / "empty.html").write_text("<!doctype html>")
+    with browser.served(tmp_path) as address, browser.browsing(f"{address}/empty.html") as page:
+        for case in cases:
+            wanted = expected[case["name"]]
+            painted = np.float32(page.evaluate(PAINT, case)).reshape(3, *wanted.shape[:2]).transpose(1, 2, 0)
+            assert np.abs(np.floor(255 * painted + 0.5) - wanted).max() <= 1, (case["name"], case["backend"])
+
+
+def said(page: Any) -> str:
+    return str(page.locator("#said").text_content())
 
 
 @pytest.mark.parametrize("backend", ["webgpu", "wasm"])
 def test_the_example_proves_the_golden_pair_and_paints_the_camera(
     small_run: Run, tmp_path: Path, backend: str
 ) -> None:
-    browser.require()
+    browser.runtime()
     export(small_run.folder, tmp_path / "study.prima", variants=["fp32"], planes=[], profiles=["web"])
     shutil.copy(EXAMPLE, tmp_path / "page.html")
-    (tmp_path / "watched.html").write_text(WATCHED.replace("BACKEND", backend))
-    answers = browser.posted(tmp_path, "watched.html", 4)
-    assert answers["golden"].decode().startswith(f"{backend}, golden pair ")
-    assert answers["golden"].endswith(b"as its maker saw it"), answers["golden"]
-    assert json.loads(answers["controls"]) == ["strength"]
-    assert answers["frames"].startswith(f"{backend}, 640x360, ".encode()), answers["frames"]
-    painting = np.frombuffer(answers["painting"], np.uint8).reshape(360, 640, 4)
-    assert (painting[..., 3] == 255).all()
-    assert painting[..., :3].std() > 10  # Chromium's camera shows a green field and a turning disc
+    with (
+        browser.served(tmp_path) as address,
+        browser.browsing(f"{address}/page.html?bundle=study.prima&backend={backend}") as page,
+    ):
+        page.locator("#camera:enabled").wait_for(timeout=60_000)
+        assert said(page).startswith(f"{backend}, golden pair ")
+        assert said(page).endswith("as its maker saw it")
+        assert [text.strip() for text in page.locator("#controls label").all_text_contents()] == ["strength"]
+        page.locator("#camera").click()
+        page.locator("#said", has_text=re.compile("frame [2-9]")).wait_for(timeout=60_000)
+        assert said(page).startswith(f"{backend}, 640x360, ")
+        shown = np.uint8(page.locator("#painting").evaluate(PIXELS)).reshape(360, 640, 4)
+        page.locator("#controls input").fill("0")  # the camera as it is
+        page.locator("#picture").set_input_files(PHOTOGRAPH)
+        page.locator("#said", has_text="512x512").wait_for(timeout=60_000)
+        assert browser.fits(page)
+        page.set_viewport_size({"width": 360, "height": 640})
+        assert browser.fits(page)
+    assert (shown[..., 3] == 255).all()
+    assert shown[..., :3].std() > 10  # Chromium's camera shows a green field and a turning disc
 
 
 @pytest.mark.parametrize(
@@ -129,9 +113,11 @@ def test_the_example_proves_the_golden_pair_and_paints_the_camera(
     ],
 )
 def test_the_example_says_what_it_lacks(exported: Exported, tmp_path: Path, query: str, words: str) -> None:
-    browser.require()
+    browser.runtime()
     (tmp_path / "plain.prima").symlink_to(exported.path)
     shutil.copy(EXAMPLE, tmp_path / "page.html")
-    watched = WATCHED.replace("?bundle=study.prima&backend=BACKEND", query)
-    (tmp_path / "watched.html").write_text(watched)
-    assert words in browser.posted(tmp_path, "watched.html", 1)["golden"].decode()
+    with (
+        browser.served(tmp_path) as address,
+        browser.browsing(f"{address}/page.html{query}", fails=True) as page,
+    ):
+        page.locator("#said", has_text=words).wait_for(timeout=60_000)

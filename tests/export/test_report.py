@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import browser
 import numpy as np
 import pytest
 import trained
@@ -19,7 +20,7 @@ from allaprima_train.run import Run
 
 
 @pytest.fixture(scope="module")
-def page(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Tags:
+def written(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
     reference = Reference(trained.strong("mobile", "nano"))
     panel = Panel.of(reference, {"<wave>.png": trained.soft(61, 93), "golden 700": trained.soft(48, 700)})
     half = exported.made[1]
@@ -27,7 +28,12 @@ def page(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Tags:
     dropped = replace(half, name="int8", why_not="a tile of 3 dB & less", laps=(lap,))
     out = tmp_path_factory.mktemp("report") / "report.html"
     write_report(out, exported.manifest, exported.made, [dropped], panel, "two pictures", ["<b>mind</b>"])
-    return Tags(out.read_text(encoding="utf-8"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(written: Path) -> Tags:
+    return Tags(written.read_text(encoding="utf-8"))
 
 
 def test_the_report_loads_nothing_from_anywhere(page: Tags) -> None:
@@ -41,6 +47,13 @@ def test_the_report_names_what_was_dropped_and_why_and_escapes_what_it_quotes(pa
     assert "<wave>.png" in page.text
     assert "<b>mind</b>" in page.text
     assert "wave" not in {tag for tag, _ in page.found}
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_its_lines_are_dragged_in_a_browser(written: Path, width: int) -> None:
+    with browser.browsing(written.as_uri(), width=width) as page:
+        browser.lines_can_be_dragged(page)
+        assert browser.fits(page)
 
 
 def test_each_variant_lies_beside_the_reference_with_a_slider_and_their_difference(page: Tags) -> None:

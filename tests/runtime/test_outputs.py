@@ -211,6 +211,20 @@ def test_the_page_shows_the_newest_painting_to_whoever_looks() -> None:
         assert until(lambda: (sink.put(frame(2)) and False) or sink._viewers == 0)
 
 
+def test_to_a_browser_each_picture_comes_with_the_head_of_the_next() -> None:
+    """Without it Chromium waits for the next one before it shows this one."""
+    with page() as sink:
+        assert b"ahead" in ask(f"{sink.address}page.js")[1]
+        sink.put(frame(0, 10))
+        with urllib.request.urlopen(f"{sink.address}stream?ahead=1", timeout=10) as stream:
+            head = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
+            assert stream.read(len(head)) == head
+            came = b""
+            while not came.endswith(b"\r\n" + head):
+                came += stream.read(1)
+            assert came.startswith(b"\xff\xd8")
+
+
 def test_the_page_shows_the_view_that_its_keys_turn() -> None:
     with page(view=lambda frame: frame.image[:, ::-1]) as sink:
         sink.put(frame(0, 10))

@@ -1,11 +1,13 @@
 // The page of `allaprima live --page`: the stream, a line of figures, and the same keys as the window.
 const token = new URLSearchParams(location.search).get("token") || "";
-const where = (path) => path + (token ? "?token=" + encodeURIComponent(token) : "");
+const where = (path, more = {}) => path + "?" + new URLSearchParams({ ...(token && { token }), ...more });
 const picture = document.getElementById("picture");
 const line = document.getElementById("status");
 
-picture.src = where("stream");
-picture.onerror = () => setTimeout(() => { picture.src = where("stream") + (token ? "&" : "?") + "again=" + Date.now(); }, 1000);
+// Not before: the stream never ends, and until then the page would count as loading.
+const show = () => { picture.src = where("stream", { ahead: 1, at: Date.now() }); };
+addEventListener("load", show);
+picture.onerror = () => setTimeout(show, 1000);
 
 function press(key) {
   fetch(where("key"), {

@@ -233,24 +233,38 @@ class PageSink:
         if self._viewers >= _MOST_VIEWERS:
             return PlainTextResponse(f"{_MOST_VIEWERS} are looking already", 503, _HEADERS)
         kind = "multipart/x-mixed-replace; boundary=frame"
-        return StreamingResponse(self._pictures(), 200, _HEADERS, kind)
+        pictures = self._pictures(ahead="ahead" in request.query_params)
+        return StreamingResponse(pictures, 200, _HEADERS, kind)
 
-    async def _pictures(self) -> AsyncIterator[bytes]:
-        """The newest picture whenever the viewer has taken the one before; those in between are not for him."""
+    async def _pictures(self, *, ahead: bool) -> AsyncIterator[bytes]:
+        """The newest picture whenever the viewer has taken the one before; those in between are not for him.
+
+        `ahead`: the head of the next part comes with each picture, so that it cannot say how long that one will be.
+        Chromium shows a part when the next one's head is there (its issue 527446): every picture one too late, and the
+        last one before a pause never. Other programs want the length.
+        """
         self._viewers += 1
         try:
             seen = 0
             self._encode()  # what is shown at the moment, which may stand still for long
+            if ahead:
+                yield _head()
             while not self._closing:
                 if seen == self._number:
                     async with self._came:
                         await self._came.wait()
                     continue
                 seen, picture = self._number, self._picture  # another thread takes the next one in its place
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-                yield head.encode() + picture + b"\r\n"
+                whole = picture + b"\r\n"
+                yield whole + _head() if ahead else _head(len(picture)) + whole
         finally:
             self._viewers -= 1
+
+
+def _head(length: int | None = None) -> bytes:
+    """What a part of the stream begins with."""
+    said = "" if length is None else f"Content-Length: {length}\r\n"
+    return f"--frame\r\nContent-Type: image/jpeg\r\n{said}\r\n".encode()
 
 
 def _is_loopback(host: str) -> bool:
