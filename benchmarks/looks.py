@@ -50,12 +50,19 @@ def every_look(
     controls: Sequence[str] = (),
     threads: int = 1,
 ) -> Iterator[tuple[str, Painter, PictureSet | None]]:
-    """Name, painter and pictures of each, the painter open until the next; of all that ship where none is `wanted`."""
+    """Name, painter and pictures of each, the painter open until the next; of all that ship where none is `wanted`.
+
+    A second one of a name, as a run beside the bundle of its recipe, goes by what it was asked for as.
+    """
+    names: set[str] = set()
     for what in wanted or list(styles()):
         for look in looks(recipe_of(what), named):
             turned = [*look.controls, *controls]
             with opened(what, controls=turned, precision=precision, threads=threads) as painter:
-                yield f"{painter.name} {look.label}".strip(), painter, look.pictures
+                own, asked = (f"{name} {look.label}".strip() for name in (painter.name, what))
+                name = asked if own in names else own
+                names.add(name)
+                yield name, painter, look.pictures
 
 
 def looks(recipe: Recipe | None, named: Sequence[str] | None) -> Iterator[Look]:

@@ -14,6 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import allaprima  # noqa: E402
 from allaprima_train.recipe import load_recipe  # noqa: E402
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -49,6 +50,14 @@ def test_every_step_of_the_gpu_benchmark_works_on_a_processor() -> None:
     assert done.returncode == 0, done.stderr
     assert '"gpu": "none"' in done.stdout
     assert "these figures mean nothing" in done.stdout
+
+
+def test_two_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shipped = Path(allaprima.__file__).parent / "styles" / "restore.prima"
+    (tmp_path / "mine.prima").symlink_to(shipped)
+    mine = str(tmp_path / "mine.prima")
+    looks = imported("looks", monkeypatch).every_look(["restore", mine], "fp32", named=["a.png"])
+    assert [name for name, _, _ in looks] == ["restore", mine]
 
 
 @pytest.mark.slow
