@@ -34,7 +34,7 @@ def main() -> None:
     parser = lines.arguments(__doc__)
     parser.add_argument("--style", default="starry", help="a style's name or path (default: starry)")
     parser.add_argument(
-        "--beside", help="another style, painted in the same rounds; it is compared with nothing else"
+        "--beside", help="another style, painted in the same rounds; the peer is compared with --style alone"
     )
     parser.add_argument("--source", type=Path, default=FILM, help="a film (default: of the shared data)")
     parser.add_argument("--rounds", type=int, default=3)

@@ -32,6 +32,7 @@ class Source:
     lineage: Run | Lineage
     """The run that tells it, or what the bundle says, word for word."""
     bundle: Path | None = None
+    """Where it came from, if not from a run: its int8 plan is taken over."""
     stages: tuple[str, ...] = ()
     """Of post-processing that the bundle's graphs have."""
 
