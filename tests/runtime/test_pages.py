@@ -29,6 +29,10 @@ def test_lines_of_a_comparison_are_dragged(tmp_path: Path, width: int) -> None:
     with browser.browsing((tmp_path / "page.html").as_uri(), width=width) as page:
         browser.lines_can_be_dragged(page)
         assert browser.fits(page)
+        first, second = (page.locator("input[type=range]").nth(number) for number in range(2))
+        for one, other, value in ((second, first, "10"), (first, second, "90")):  # lines do not cross
+            one.fill(value)
+            assert other.input_value() == value
 
 
 def test_the_live_page_shows_paintings_and_its_keys_are_pressed() -> None:
