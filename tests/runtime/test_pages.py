@@ -33,9 +33,20 @@ def test_lines_of_a_comparison_are_dragged(tmp_path: Path, width: int) -> None:
         for one, other, value in ((second, first, "10"), (first, second, "90")):  # lines do not cross
             one.fill(value)
             assert other.input_value() == value
+        # both lie at 90 now, and can be drawn apart to either side
+        place = page.locator(".compare").first.bounding_box()
+        middle = place["y"] + place["height"] / 2
+        for begin, end, moved in ((93, 97, second), (80, 50, first)):
+            page.mouse.move(place["x"] + begin / 100 * place["width"], middle)
+            page.mouse.down()
+            page.mouse.move(place["x"] + end / 100 * place["width"], middle, steps=3)
+            page.mouse.up()
+            assert abs(int(moved.input_value()) - end) <= 1
+        assert int(first.input_value()) < 60 < int(second.input_value())
 
 
-def test_the_live_page_shows_paintings_and_its_keys_are_pressed() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # the second asks for its token
+def test_the_live_page_shows_paintings_and_its_keys_are_pressed(host: str) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")
     pressed: queue.Queue[str] = queue.Queue()
@@ -45,7 +56,9 @@ def test_the_live_page_shows_paintings_and_its_keys_are_pressed() -> None:
     def next_key() -> str:
         return pressed.get(timeout=10)
 
-    with PageSink(port=0, status=lambda: "starry <b>, 30 fps", keys=keys, on_key=pressed.put) as sink:
+    with PageSink(
+        host=host, port=0, status=lambda: "starry <b>, 30 fps", keys=keys, on_key=pressed.put
+    ) as sink:
         sink.put(Frame(images[0], 0, 0.0))
         with browser.browsing(sink.address) as page:
             picture = page.locator("#picture")
